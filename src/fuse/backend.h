@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * backend.h - what the mount asks of the node beneath it.
+ *
+ * The mount turns FUSE requests into queries of the store (which it calls directly) and into the
+ * three requests here: a barrier before a linearizable look, a change to replicate, a text to show.
+ * node.c implements the table; a test may implement it over a bare store.
+ *
+ * Requests are embedded in the caller's own request object, so nothing is allocated here. `done`
+ * runs exactly once, on a thread of the node's choosing (never under a lock of the node, perhaps
+ * before the asking call returns), and may free the object.
+ */
+#ifndef RAFTFS_FUSE_BACKEND_H
+#define RAFTFS_FUSE_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "store/store.h"
+
+/* A singly linked hook by which the node queues a request; the mount leaves it alone. */
+struct backend_link {
+    struct backend_link *next;
+    struct backend_link *prev;
+};
+
+/*
+ * "Let me look." done(0): what a query of the store now sees is at least what was committed when
+ * the barrier was asked for (with consistency=local: at once). -ETIMEDOUT: no quorum answered.
+ * -EINTR: cancelled. With need_session it also waits until backend->session() is not 0.
+ */
+struct backend_barrier {
+    struct backend_link link;
+    uint64_t asked_us;
+    uint64_t index;
+    bool need_session;
+    void (*done)(struct backend_barrier *barrier, int status);
+};
+
+/*
+ * "Replicate this." `command` is encoded but not sealed; the reference passes over.
+ * done(0, result): applied on this node; result->status says what it came to there.
+ * done(-EROFS | -EINTR, NULL): nothing happened. done(-ETIMEDOUT, NULL): unknown; it will not land
+ * after a later change of this node any more.
+ */
+struct backend_change {
+    struct backend_link link;
+    struct buf *command;
+    uint64_t asked_us;
+    uint64_t seq;
+    uint32_t copies;
+    uint8_t state;
+    void (*done)(struct backend_change *change, int status, const struct store_result *result);
+};
+
+struct backend {
+    void *ctx;
+    struct store *store;
+
+    void (*barrier)(void *ctx, struct backend_barrier *barrier);
+    void (*change)(void *ctx, struct backend_change *change);
+
+    /*
+     * The caller has died (a fatal signal): done(-EINTR) soon, if it has not run yet. A change that
+     * left this node may still be applied. Safe at any time before done() returns.
+     */
+    void (*cancel_barrier)(void *ctx, struct backend_barrier *barrier);
+    void (*cancel_change)(void *ctx, struct backend_change *change);
+
+    /*
+     * The number that the log granted to this boot, 0 until then; below 2^30. A new inode's number
+     * is (session << 32) + a counter of this node.
+     */
+    uint64_t (*session)(void *ctx);
+
+    /* The text of .status, .leader; bytes written. Never waits for anything. */
+    size_t (*status_text)(void *ctx, char *out, size_t out_bytes);
+    size_t (*leader_text)(void *ctx, char *out, size_t out_bytes);
+    /* Line k of .raft/members as (name, "ADDRESS voter|nonvoter"); false when there is none. */
+    bool (*member)(void *ctx, unsigned k, char *name, size_t name_bytes, char *text,
+                   size_t text_bytes);
+
+    /* How long an operation may wait, in ms: -o timeout. */
+    uint32_t timeout_ms;
+};
+
+#endif

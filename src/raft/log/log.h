@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * log.h - the Raft log on disk: records in segments, one writer thread, one reader thread.
+ *
+ * DIR/log/NUMBER.seg holds records of entries, truncations and hard states, chained by CRC-32C. What
+ * is submitted while a batch is being synced goes into the next batch (group commit). format.h is
+ * the layout, recover.h the rules by which a torn tail is told from corruption.
+ *
+ * Threads: raft_log_submit() and raft_log_read() are called by the loop thread and never wait for
+ * the disk; on_durable runs on the writer thread, on_read on the reader thread.
+ */
+#ifndef RAFTFS_RAFT_LOG_H
+#define RAFTFS_RAFT_LOG_H
+
+#include "base/buf.h"
+#include "raft/raft.h"
+
+/* An entry with its payload, as the log, the net and the apply thread see it. */
+struct raft_entry {
+    uint64_t index;
+    uint64_t term;
+    enum raft_entry_kind kind;
+    struct buf *payload; /* NULL for a no-op */
+};
+
+struct raft_log;
+
+enum { RAFT_LOG_WHY_BYTES = 512, RAFT_LOG_SEGMENT_BYTES = 16 * 1024 * 1024 };
+
+struct raft_log_options {
+    const char *dir;        /* DIR/log; made if it does not exist */
+    uint64_t incarnation;   /* must match every segment's header */
+    bool create;            /* a new log; otherwise a missing or empty log is corruption */
+    uint32_t segment_bytes; /* 0: RAFT_LOG_SEGMENT_BYTES */
+    void *ctx;
+    /*
+     * All writes up to write_id are durable. Never called for a write that failed: a failed write
+     * is retried at the same place (ENOSPC, EIO: reported once a minute), a failed sync ends the
+     * process, since what the page cache holds afterwards is unknown.
+     */
+    void (*on_durable)(void *ctx, uint64_t write_id);
+};
+
+/* What recovery found. The arrays belong to the log and stay until the first submit. */
+struct raft_log_recovered {
+    struct raft_hard_state hard;
+    uint64_t base_index; /* the entry before the first one held */
+    uint64_t base_term;
+    uint64_t last_index;
+    uint32_t run_count;
+    const struct raft_term_run *runs;
+    /* The two newest configuration entries held, newest first; payload NULL if there are fewer. */
+    struct raft_entry configs[2];
+    bool torn; /* an unfinished last batch was cut */
+};
+
+/*
+ * Opens, recovers (the last segment is rewritten and synced: after kill -9 the page cache may hold
+ * what the disk does not) and starts the threads. 0, or a negative errno with one line in `why`
+ * that names the file and says what to do; -EUCLEAN is corruption, -EPROTO a newer format,
+ * -ESTALE another incarnation.
+ */
+int raft_log_open(const struct raft_log_options *options, struct raft_log **out,
+                  struct raft_log_recovered *recovered, char why[RAFT_LOG_WHY_BYTES]);
+
+/* One write in the order of struct raft_write. Entries' payloads are referenced until written. */
+struct raft_log_write {
+    uint64_t id;
+    uint64_t truncate_from; /* 0: nothing to drop */
+    uint32_t count;
+    const struct raft_entry *entries;
+    bool has_hard;
+    struct raft_hard_state hard;
+};
+void raft_log_submit(struct raft_log *log, const struct raft_log_write *write);
+
+/*
+ * Reads entries from `first` on: at least one, at most up to `last` and RAFT_MAX_APPEND_BYTES.
+ * The range must be durable and not truncated meanwhile (else status -ESTALE). on_read gets
+ * `count` entries, each with a reference that is then its own; status is 0 or a negative errno
+ * (-EUCLEAN: a checksum did not match).
+ */
+struct raft_log_read {
+    uint64_t first;
+    uint64_t last;
+    void *ctx;
+    void (*on_read)(void *ctx, int status, struct raft_entry *entries, uint32_t count);
+};
+void raft_log_read(struct raft_log *log, const struct raft_log_read *read);
+
+/*
+ * Starts over behind index: all entries go, the hard state stays. For a state machine that is ahead
+ * of its log. Called before the first submit; synchronous. 0 or a negative errno.
+ */
+int raft_log_restart(struct raft_log *log, uint64_t index, uint64_t term);
+
+/* Segments that hold nothing above index are removed in the background. */
+void raft_log_drop_prefix(struct raft_log *log, uint64_t index);
+
+/* Writes what was submitted, syncs, stops the threads, frees. */
+void raft_log_close(struct raft_log *log);
+
+#endif

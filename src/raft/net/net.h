@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * net.h - messages between members over TCP, on the driver's libuv loop.
+ *
+ * Two connections per peer and direction of dialling: `control` for what must never wait (votes,
+ * heartbeats, reads, small appends' replies), `bulk` for entries and forwarded proposals. A node
+ * dials every member of its configuration and sends only on connections it dialled itself; what it
+ * accepts it only reads from. So an answer that arrives proves that the address on file works.
+ * wire.h is the format. A connection opens with a hello (magic, version, cluster id, the sender's
+ * id, name and address, the id expected at the other end); a hello that does not fit is answered
+ * with a refusal that says why, and closed.
+ *
+ * Every length is bounded before it is believed. A peer's bad input closes that connection, is
+ * counted and reported (at most once a minute a peer), and never trips an assertion.
+ *
+ * Everything here runs on the loop's thread, callbacks too.
+ */
+#ifndef RAFTFS_RAFT_NET_H
+#define RAFTFS_RAFT_NET_H
+
+#include <uv.h>
+
+#include "base/buf.h"
+#include "raft/log/log.h"
+#include "raft/raft.h"
+
+struct raft_net;
+
+enum {
+    RAFT_NET_PROTOCOL = 1,
+    RAFT_NET_REDIAL_MS = 500,                /* at most, between two attempts at a member */
+    RAFT_NET_MAX_QUEUE_BYTES = 32 << 20,     /* unsent, a peer: beyond it bulk sends are dropped */
+    RAFT_NET_WHY_BYTES = 256,
+};
+
+struct raft_net_identity {
+    uint64_t cluster; /* 0: not known yet (a node that joins) */
+    raft_id id;
+    char name[RAFT_NAME_BYTES];
+    char address[RAFT_ADDRESS_BYTES]; /* where peers reach this node */
+};
+
+/* A node that wants to become a member, as it introduces itself. */
+struct raft_net_join {
+    raft_id id;
+    char name[RAFT_NAME_BYTES];
+    char address[RAFT_ADDRESS_BYTES];
+    bool voter; /* false: stays a learner */
+};
+
+enum raft_net_join_status {
+    RAFT_JOIN_OK = 0,     /* the configuration holds it now (perhaps uncommitted) */
+    RAFT_JOIN_REDIRECT,   /* ask the leader: address in the answer */
+    RAFT_JOIN_RETRY,      /* no leader, or another change is in flight: ask again */
+    RAFT_JOIN_NAME_TAKEN, /* by a member that is in contact */
+    RAFT_JOIN_REFUSED,    /* full, or a version too old; `why` says */
+};
+
+struct raft_net_join_reply {
+    enum raft_net_join_status status;
+    uint64_t cluster;
+    char leader_address[RAFT_ADDRESS_BYTES];
+    char why[RAFT_NET_WHY_BYTES];
+};
+
+/* What a forwarded proposal came to. Applied ones are not answered: applying answers them. */
+enum raft_net_forward_status {
+    RAFT_FORWARD_APPENDED = 0,
+    RAFT_FORWARD_REFUSED, /* nothing was appended */
+};
+
+struct raft_net_callbacks {
+    void *ctx;
+
+    /*
+     * A message of the core from a peer, addressed to this node. For RAFT_MSG_APPEND, `payloads`
+     * holds append.count references (NULL for a no-op) that the callee takes over, and the metas
+     * stand in msg->append.entries; both arrays are valid during the call only.
+     */
+    void (*on_message)(void *ctx, const struct raft_msg *msg, struct buf **payloads);
+
+    /* `count` forwarded proposals, numbered from `seq` by the sender; references pass over. */
+    void (*on_forward)(void *ctx, raft_id from, uint64_t seq, struct buf **payloads,
+                       uint32_t count);
+    void (*on_forward_reply)(void *ctx, raft_id from, uint64_t seq, uint32_t count,
+                             enum raft_net_forward_status status);
+
+    /* Somebody asks to join; fill the reply. */
+    void (*on_join)(void *ctx, const struct raft_net_join *join,
+                    struct raft_net_join_reply *reply);
+
+    /*
+     * A hello that names this node by name or id in a cluster this node is not in. While this node
+     * has cluster 0 and is joining, return true to adopt the cluster and accept.
+     */
+    bool (*on_claim)(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
+                     const char *from_address, raft_id expected_id);
+
+    /* Both lanes to this peer are open and its hello was accepted. */
+    void (*on_peer_up)(void *ctx, raft_id peer);
+
+    /*
+     * A connection to or from this peer broke by reset, refusal or end of file: its process has
+     * most likely died (not called for time-outs). Called at most once until it is up again.
+     * Messages queued are dropped.
+     */
+    void (*on_peer_lost)(void *ctx, raft_id peer);
+};
+
+/*
+ * Listens on `identity->address` (0, or a negative errno such as -EADDRINUSE with a line in
+ * `why`). The callbacks' table is copied.
+ */
+int raft_net_init(struct raft_net **out, uv_loop_t *loop, const struct raft_net_identity *identity,
+                  const struct raft_net_callbacks *callbacks, char why[RAFT_NET_WHY_BYTES]);
+
+/* The cluster id, once a joining node knows it. */
+void raft_net_set_cluster(struct raft_net *net, uint64_t cluster);
+
+/* Dials the members that are new in `config`, hangs up on those that left. */
+void raft_net_set_members(struct raft_net *net, const struct raft_config *config);
+
+/*
+ * Queues a message for msg->to; false if that peer is not connected or its queue is full (Raft
+ * sends again). For RAFT_MSG_APPEND `entries` are msg->append.count entries with payloads, which
+ * are referenced until sent.
+ */
+bool raft_net_send(struct raft_net *net, const struct raft_msg *msg,
+                   const struct raft_entry *entries);
+
+/* Forwards proposals to a peer; false if nothing of them left this node. */
+bool raft_net_forward(struct raft_net *net, raft_id to, uint64_t seq, struct buf *const *payloads,
+                      uint32_t count);
+void raft_net_forward_reply(struct raft_net *net, raft_id to, uint64_t seq, uint32_t count,
+                            enum raft_net_forward_status status);
+
+/*
+ * Asks to join through any of `addresses` (HOST:PORT[,HOST:PORT...]), following redirects, until an
+ * answer other than RETRY arrives; tries each address in turn, every RAFT_NET_REDIAL_MS. on_reply
+ * runs for every answer; for an address that cannot be reached it gets status RETRY with `why`.
+ */
+void raft_net_join_start(struct raft_net *net, const char *addresses,
+                         const struct raft_net_join *join,
+                         void (*on_reply)(void *ctx, const struct raft_net_join_reply *reply),
+                         void *ctx);
+void raft_net_join_stop(struct raft_net *net);
+
+/* Whether both lanes to a peer are up. */
+bool raft_net_is_up(const struct raft_net *net, raft_id peer);
+
+uint64_t raft_net_bad_inputs(const struct raft_net *net);
+
+/* Closes everything; `on_closed` runs when the loop holds no handle of the net any more. */
+void raft_net_close(struct raft_net *net, void (*on_closed)(void *ctx), void *ctx);
+
+#endif
