@@ -11,9 +11,9 @@
 
 #include <stddef.h>
 
-void *memory_alloc(size_t bytes);                    /* not zeroed */
-void *memory_zalloc(size_t bytes);                   /* zeroed */
-void *memory_realloc(void *p, size_t bytes);         /* as realloc(3) */
+void *memory_alloc(size_t bytes);            /* not zeroed */
+void *memory_zalloc(size_t bytes);           /* zeroed */
+void *memory_realloc(void *p, size_t bytes); /* as realloc(3) */
 char *memory_strdup(const char *s);
 void memory_free(void *p);
 

@@ -18,10 +18,10 @@ struct mount;
 enum { MOUNT_WHY_BYTES = 512 };
 
 struct mount_options {
-    const char *mountpoint;    /* absolute */
-    const char *fuse_options;  /* comma-separated, handed to libfuse; "" for none */
-    bool special_hidden;       /* readdir does not list .status and .leader */
-    unsigned workers;          /* 0: the default */
+    const char *mountpoint;   /* absolute */
+    const char *fuse_options; /* comma-separated, handed to libfuse; "" for none */
+    bool special_hidden;      /* readdir does not list .status and .leader */
+    unsigned workers;         /* 0: the default */
     const struct backend *backend;
     /* The mount was taken away (umount, fusermount3 -u): the node should leave. Any thread. */
     void (*on_unmounted)(void *ctx);
@@ -39,8 +39,7 @@ int mount_prepare(const char *mountpoint, char why[MOUNT_WHY_BYTES]);
  * Mounts, starts the workers and waits until INIT is answered; then looks the special names up
  * once, through a child process, so that they answer while the root is locked.
  */
-int mount_open(const struct mount_options *options, struct mount **out,
-               char why[MOUNT_WHY_BYTES]);
+int mount_open(const struct mount_options *options, struct mount **out, char why[MOUNT_WHY_BYTES]);
 
 /* Something that .status or .leader shows has changed: wakes their pollers. Any thread. */
 void mount_state_changed(struct mount *mount);

@@ -18,8 +18,8 @@
  * not yet durable is held back until that write's RAFT_PERSISTED has been stepped; one that was
  * held back when the process died is lost, which is safe.
  *
- * Ownership: the caller owns the memory of struct raft and of effects; pointers in an event are read
- * during the step only. Thread: one at a time.
+ * Ownership: the caller owns the memory of struct raft and of effects; pointers in an event are
+ * read during the step only. Thread: one at a time.
  */
 #ifndef RAFTFS_RAFT_H
 #define RAFTFS_RAFT_H
@@ -39,10 +39,10 @@ enum {
     RAFT_MAX_APPEND_BYTES = RAFT_MAX_ENTRY_BYTES, /* one append message, payloads only */
     RAFT_MAX_INFLIGHT_BYTES = 4 * 1024 * 1024,    /* a peer */
     RAFT_MAX_UNCOMMITTED_BYTES = 16 * 1024 * 1024,
-    RAFT_MAX_PROPOSE = 512,                       /* entries in one RAFT_PROPOSE */
-    RAFT_MAX_SENDS = 256,                         /* messages in one step's effects */
-    RAFT_MAX_READS = 256,                         /* read tokens outstanding on one node */
-    RAFT_MAX_CONFIG_BYTES = 16 * 1024,            /* an encoded configuration */
+    RAFT_MAX_PROPOSE = 512,            /* entries in one RAFT_PROPOSE */
+    RAFT_MAX_SENDS = 256,              /* messages in one step's effects */
+    RAFT_MAX_READS = 256,              /* read tokens outstanding on one node */
+    RAFT_MAX_CONFIG_BYTES = 16 * 1024, /* an encoded configuration */
 };
 
 /* ---- Members and configurations -------------------------------------------------------------- */
@@ -131,7 +131,7 @@ struct raft_msg {
             uint64_t last_term;
             bool transfer; /* sent on the leader's own word: stickiness does not apply */
         } vote;
-        struct { /* PREVOTE_REPLY, VOTE_REPLY */
+        struct {                    /* PREVOTE_REPLY, VOTE_REPLY */
             uint64_t election_term; /* the term that was asked about */
             bool granted;
         } vote_reply;
@@ -182,11 +182,11 @@ enum raft_event_kind {
 };
 
 enum raft_change_kind {
-    RAFT_CHANGE_ADD = 1,  /* `member`, as a learner; promoted by itself if member.promote */
-    RAFT_CHANGE_REMOVE,   /* member.id */
-    RAFT_CHANGE_PROMOTE,  /* member.id: from now on wanted as a voter */
-    RAFT_CHANGE_DEMOTE,   /* member.id: a learner from now on */
-    RAFT_CHANGE_ADDRESS,  /* member.id lives at member.address */
+    RAFT_CHANGE_ADD = 1, /* `member`, as a learner; promoted by itself if member.promote */
+    RAFT_CHANGE_REMOVE,  /* member.id */
+    RAFT_CHANGE_PROMOTE, /* member.id: from now on wanted as a voter */
+    RAFT_CHANGE_DEMOTE,  /* member.id: a learner from now on */
+    RAFT_CHANGE_ADDRESS, /* member.id lives at member.address */
 };
 
 struct raft_event {
@@ -197,9 +197,9 @@ struct raft_event {
             struct raft_hard_state hard;
             uint64_t base_index; /* the entry before the log's first, and its term */
             uint64_t base_term;
-            uint64_t last_index;     /* all of the log is durable */
-            uint64_t applied_index;  /* committed for certain: base_index <= it <= last_index */
-            uint32_t run_count;      /* covering (base_index, last_index] */
+            uint64_t last_index;    /* all of the log is durable */
+            uint64_t applied_index; /* committed for certain: base_index <= it <= last_index */
+            uint32_t run_count;     /* covering (base_index, last_index] */
             const struct raft_term_run *runs;
             /*
              * The newest configuration entry at or below last_index, and the one before it: all
@@ -304,11 +304,11 @@ struct raft;
 
 struct raft_options {
     raft_id id;
-    uint64_t seed;                 /* of the election jitter; different on every node */
-    uint32_t heartbeat_us;         /* default 100,000 */
-    uint32_t election_us;          /* a timeout lies in [election_us, 2 * election_us) */
-    uint32_t term_run_capacity;    /* runs kept; when more, the oldest are forgotten */
-    uint32_t entry_size_capacity;  /* sizes of that many newest entries are known */
+    uint64_t seed;                /* of the election jitter; different on every node */
+    uint32_t heartbeat_us;        /* default 100,000 */
+    uint32_t election_us;         /* a timeout lies in [election_us, 2 * election_us) */
+    uint32_t term_run_capacity;   /* runs kept; when more, the oldest are forgotten */
+    uint32_t entry_size_capacity; /* sizes of that many newest entries are known */
 };
 
 /* The bytes that a core with these options needs, aligned as max_align_t. */
@@ -323,7 +323,8 @@ struct raft *raft_init(void *memory, const struct raft_options *options);
  */
 void raft_step(struct raft *r, const struct raft_event *event, struct raft_effects *out);
 
-/* ---- Looking in (all cheap, all as of the last step) ------------------------------------------ */
+/* ---- Looking in (all cheap, all as of the last step) ------------------------------------------
+ */
 
 enum raft_role raft_role(const struct raft *r);
 uint64_t raft_term(const struct raft *r);
@@ -333,7 +334,7 @@ uint64_t raft_commit_index(const struct raft *r);
 uint64_t raft_last_index(const struct raft *r);
 uint64_t raft_durable_index(const struct raft *r);
 uint64_t raft_base_index(const struct raft *r);
-uint64_t raft_elections(const struct raft *r);      /* leaders this node has seen take office */
+uint64_t raft_elections(const struct raft *r); /* leaders this node has seen take office */
 uint64_t raft_dropped_messages(const struct raft *r);
 
 /* The term of an entry in [base_index, last_index]; 0 when it is outside or forgotten. */
@@ -355,14 +356,14 @@ struct raft_peer_status {
 struct raft_peer_status raft_peer_status(const struct raft *r, raft_id id, uint64_t now_us);
 
 /*
- * Members in contact and members needed for a quorum, as this node sees it: the leader counts voters
- * that answered within an election timeout, a follower counts itself and the leader's word.
+ * Members in contact and members needed for a quorum, as this node sees it: the leader counts
+ * voters that answered within an election timeout, a follower counts itself and the leader's word.
  */
 bool raft_has_quorum(const struct raft *r, uint64_t now_us);
 
 /*
- * The core's own invariants, checked in full: NULL, or what is broken. raft_step() asserts the cheap
- * ones; the simulator calls this after each step.
+ * The core's own invariants, checked in full: NULL, or what is broken. raft_step() asserts the
+ * cheap ones; the simulator calls this after each step.
  */
 const char *raft_check(const struct raft *r);
 

@@ -2,9 +2,9 @@
 /*
  * command.h - what is replicated: one change of the tree, as bytes.
  *
- * A command carries everything that applying it may depend on (caller's credentials, time, new inode
- * number, session and sequence number), so that every replica computes the same result from the same
- * log. Layout, little-endian:
+ * A command carries everything that applying it may depend on (caller's credentials, time, new
+ * inode number, session and sequence number), so that every replica computes the same result from
+ * the same log. Layout, little-endian:
  *
  *     u8 version  u8 op  u16 flags  u64 time_ns  u64 session  u64 seq  u64 lowest_awaited
  *     (the header, COMMAND_HEADER_BYTES, whose last fields are filled in late; then by op:)
@@ -26,8 +26,8 @@ enum {
     COMMAND_VERSION = 1,
     COMMAND_HEADER_BYTES = 36,
     COMMAND_NAME_BYTES = 255,
-    COMMAND_TARGET_BYTES = 4095,   /* of a symlink */
-    COMMAND_DATA_BYTES = 1048576,  /* of one write */
+    COMMAND_TARGET_BYTES = 4095,  /* of a symlink */
+    COMMAND_DATA_BYTES = 1048576, /* of one write */
     COMMAND_MAX_GROUPS = 1024,
     COMMAND_MAX_BYTES = 1100 * 1024,
 };
@@ -94,17 +94,17 @@ struct command {
     const char *new_name;
     uint8_t new_name_bytes;
 
-    uint64_t ino;   /* WRITE SETATTR; the new inode's number in CREATE MKDIR SYMLINK */
-    uint32_t mode;  /* CREATE MKDIR; SETATTR */
-    uint32_t set;   /* SETATTR: command_set bits */
-    uint32_t uid;   /* SETATTR */
-    uint32_t gid;   /* SETATTR */
-    uint64_t size;  /* SETATTR */
+    uint64_t ino;  /* WRITE SETATTR; the new inode's number in CREATE MKDIR SYMLINK */
+    uint32_t mode; /* CREATE MKDIR; SETATTR */
+    uint32_t set;  /* SETATTR: command_set bits */
+    uint32_t uid;  /* SETATTR */
+    uint32_t gid;  /* SETATTR */
+    uint64_t size; /* SETATTR */
     int64_t atime_ns;
     int64_t mtime_ns;
     uint64_t if_version; /* SETATTR: do nothing (and succeed) unless the data's version is this */
 
-    uint64_t offset; /* WRITE; CREATE with data */
+    uint64_t offset;  /* WRITE; CREATE with data */
     const void *data; /* WRITE; CREATE with data; the target of SYMLINK */
     uint32_t data_bytes;
 };
@@ -116,16 +116,16 @@ struct buf *command_encode(const struct command *command);
  * False if the bytes are not exactly one valid command. Pointers then point into `data`; group ids
  * are unaligned there and are copied to `groups`.
  */
-bool command_decode(struct command *command, uint32_t groups[COMMAND_MAX_GROUPS],
-                    const void *data, size_t bytes);
+bool command_decode(struct command *command, uint32_t groups[COMMAND_MAX_GROUPS], const void *data,
+                    size_t bytes);
 
 /* Fills session, seq and lowest_awaited in; before the buffer is shared. */
 void command_seal(struct buf *command, uint64_t session, uint64_t seq, uint64_t lowest_awaited);
 
 /*
  * Stamps the leader's clock; false if the buffer is too short to be a command (a peer's bad input).
- * Done once, by the leader, before the entry is appended. The store makes stamps strictly increasing
- * when it applies them.
+ * Done once, by the leader, before the entry is appended. The store makes stamps strictly
+ * increasing when it applies them.
  */
 bool command_stamp(struct buf *command, uint64_t time_ns);
 

@@ -63,8 +63,7 @@ struct store_options {
  * 0, or a negative errno with one line in `why`: -ENOENT, -ESTALE (another incarnation), -EPROTO (a
  * newer format), -EUCLEAN (corrupt).
  */
-int store_open(const struct store_options *options, struct store **out,
-               char why[STORE_WHY_BYTES]);
+int store_open(const struct store_options *options, struct store **out, char why[STORE_WHY_BYTES]);
 
 /* Checkpoints and frees. No query may be running. */
 void store_close(struct store *store);
@@ -94,10 +93,10 @@ struct store_result {
 };
 
 /*
- * Applies entries whose indexes follow the applied one without a gap, in one transaction. results[i]
- * belongs to entries[i]; seq 0 where there is nobody to tell. 0 when all of it is visible to
- * queries; a negative errno (-ENOSPC, -EIO) when none of it is: try again. A command that cannot be
- * decoded is applied as a change of nothing, the same on every node.
+ * Applies entries whose indexes follow the applied one without a gap, in one transaction.
+ * results[i] belongs to entries[i]; seq 0 where there is nobody to tell. 0 when all of it is
+ * visible to queries; a negative errno (-ENOSPC, -EIO) when none of it is: try again. A command
+ * that cannot be decoded is applied as a change of nothing, the same on every node.
  */
 int store_apply(struct store *store, const struct store_entry *entries, uint32_t count,
                 struct store_result *results);
@@ -127,15 +126,15 @@ int store_getattr(struct store *store, uint64_t ino, struct store_attr *attr);
 int store_readlink(struct store *store, uint64_t ino, struct buf **target);
 
 /*
- * Bytes [offset, offset + bytes) into `out` and their number in *got (fewer at the end of the file),
- * with the attributes of the same moment. Holes read as zero. -EISDIR, -EINVAL (a symlink).
+ * Bytes [offset, offset + bytes) into `out` and their number in *got (fewer at the end of the
+ * file), with the attributes of the same moment. Holes read as zero. -EISDIR, -EINVAL (a symlink).
  */
 int store_read(struct store *store, uint64_t ino, uint64_t offset, size_t bytes, void *out,
                size_t *got, struct store_attr *attr);
 
 /*
- * Names of `dir` behind `cookie` (0: from the first), in cookie order, until `each` returns false. A
- * cookie names the same entry for as long as that entry lives. No "." or "..".
+ * Names of `dir` behind `cookie` (0: from the first), in cookie order, until `each` returns false.
+ * A cookie names the same entry for as long as that entry lives. No "." or "..".
  */
 typedef bool store_dirent_fn(void *ctx, const char *name, size_t name_bytes, uint64_t cookie,
                              const struct store_attr *attr);
@@ -155,9 +154,11 @@ struct store_totals {
 };
 void store_totals(struct store *store, struct store_totals *totals); /* never waits for a disk */
 
-/* ---- Orphans: unlinked, but open on this node -------------------------------------------------- */
+/* ---- Orphans: unlinked, but open on this node --------------------------------------------------
+ */
 
-/* Writes to the private copy, as write(2), truncate(2) and fchmod(2) would. -ESTALE: no such one. */
+/* Writes to the private copy, as write(2), truncate(2) and fchmod(2) would. -ESTALE: no such one.
+ */
 int store_orphan_write(struct store *store, uint64_t ino, uint64_t offset, bool append,
                        const void *data, size_t bytes, struct store_attr *attr);
 int store_orphan_setattr(struct store *store, const struct command *setattr,

@@ -2,9 +2,9 @@
 /*
  * log.h - the Raft log on disk: records in segments, one writer thread, one reader thread.
  *
- * DIR/log/NUMBER.seg holds records of entries, truncations and hard states, chained by CRC-32C. What
- * is submitted while a batch is being synced goes into the next batch (group commit). format.h is
- * the layout, recover.h the rules by which a torn tail is told from corruption.
+ * DIR/log/NUMBER.seg holds records of entries, truncations and hard states, chained by CRC-32C.
+ * What is submitted while a batch is being synced goes into the next batch (group commit). format.h
+ * is the layout, recover.h the rules by which a torn tail is told from corruption.
  *
  * Threads: raft_log_submit() and raft_log_read() are called by the loop thread and never wait for
  * the disk; on_durable runs on the writer thread, on_read on the reader thread.

@@ -28,8 +28,8 @@ struct raft_net;
 
 enum {
     RAFT_NET_PROTOCOL = 1,
-    RAFT_NET_REDIAL_MS = 500,                /* at most, between two attempts at a member */
-    RAFT_NET_MAX_QUEUE_BYTES = 32 << 20,     /* unsent, a peer: beyond it bulk sends are dropped */
+    RAFT_NET_REDIAL_MS = 500,            /* at most, between two attempts at a member */
+    RAFT_NET_MAX_QUEUE_BYTES = 32 << 20, /* unsent, a peer: beyond it bulk sends are dropped */
     RAFT_NET_WHY_BYTES = 256,
 };
 
@@ -86,8 +86,7 @@ struct raft_net_callbacks {
                              enum raft_net_forward_status status);
 
     /* Somebody asks to join; fill the reply. */
-    void (*on_join)(void *ctx, const struct raft_net_join *join,
-                    struct raft_net_join_reply *reply);
+    void (*on_join)(void *ctx, const struct raft_net_join *join, struct raft_net_join_reply *reply);
 
     /*
      * A hello that names this node by name or id in a cluster this node is not in. While this node

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+#include "node/applier.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/report.h"
+
+enum {
+    BATCH_ENTRIES = 1024,
+    BATCH_BYTES = 4 * 1024 * 1024, /* what one transaction may hold up */
+    RETRY_MS = 200,
+    REPORT_EVERY_US = 60 * 1000 * 1000,
+};
+
+struct applier {
+    struct applier_options options;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t added;
+    bool closing;
+    struct raft_entry *ring;
+    uint32_t capacity; /* a power of two */
+    uint32_t head;
+    uint32_t count;
+    uint64_t reported_us;
+
+    /* The apply thread's own: one batch. */
+    struct raft_entry batch[BATCH_ENTRIES];
+    struct store_entry entries[BATCH_ENTRIES];
+    struct store_result results[BATCH_ENTRIES];
+};
+
+static enum store_entry_kind store_kind(enum raft_entry_kind kind)
+{
+    switch (kind) {
+    case RAFT_ENTRY_COMMAND:
+        return STORE_ENTRY_COMMAND;
+    case RAFT_ENTRY_CONFIG:
+        return STORE_ENTRY_CONFIG;
+    case RAFT_ENTRY_NOOP:
+        break;
+    }
+    return STORE_ENTRY_EMPTY;
+}
+
+/* Under the lock: moves the next batch out of the ring. */
+static uint32_t take_batch(struct applier *a)
+{
+    uint32_t n = 0;
+    size_t bytes = 0;
+    while (n < a->count && n < BATCH_ENTRIES && bytes < BATCH_BYTES) {
+        a->batch[n] = a->ring[(a->head + n) & (a->capacity - 1)];
+        bytes += a->batch[n].payload ? a->batch[n].payload->bytes : 0;
+        n++;
+    }
+    a->head = (a->head + n) & (a->capacity - 1);
+    a->count -= n;
+    return n;
+}
+
+static void report_failure(struct applier *a, int status)
+{
+    uint64_t now_us = clock_mono_us();
+    if (a->reported_us && now_us < a->reported_us + REPORT_EVERY_US)
+        return;
+    a->reported_us = now_us;
+    report_error("store.db: changes cannot be written: %s. Reads show what was there; this goes on "
+                 "by itself once there is room",
+                 strerror(-status));
+}
+
+static void apply_batch(struct applier *a, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const struct raft_entry *e = &a->batch[i];
+        a->entries[i] = (struct store_entry){.index = e->index,
+                                             .term = e->term,
+                                             .kind = store_kind(e->kind),
+                                             .data = e->payload ? e->payload->data : NULL,
+                                             .bytes = e->payload ? e->payload->bytes : 0};
+    }
+    int status;
+    while ((status = store_apply(a->options.store, a->entries, n, a->results)) < 0) {
+        if (status != -ENOSPC && status != -EIO)
+            report_fatal("store.db: entry %ju cannot be applied: %s. Set the data directory aside "
+                         "and start this node again with -join",
+                         (uintmax_t)a->entries[0].index, strerror(-status));
+        report_failure(a, status);
+        nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
+    }
+}
+
+static void answer_batch(struct applier *a, uint32_t n)
+{
+    void *ctx = a->options.ctx;
+    for (uint32_t i = 0; i < n; i++) {
+        if (a->batch[i].kind == RAFT_ENTRY_COMMAND)
+            a->options.on_result(ctx, &a->results[i]);
+        else if (a->batch[i].kind == RAFT_ENTRY_CONFIG)
+            a->options.on_config(ctx, &a->batch[i]);
+    }
+    a->options.on_applied(ctx, a->batch[n - 1].index);
+    for (uint32_t i = 0; i < n; i++)
+        buf_unref(a->batch[i].payload);
+}
+
+static void *apply_thread(void *arg)
+{
+    struct applier *a = arg;
+    pthread_mutex_lock(&a->lock);
+    while (a->count > 0 || !a->closing) {
+        if (a->count == 0) {
+            pthread_cond_wait(&a->added, &a->lock);
+            continue;
+        }
+        uint32_t n = take_batch(a);
+        pthread_mutex_unlock(&a->lock);
+        apply_batch(a, n);
+        answer_batch(a, n);
+        pthread_mutex_lock(&a->lock);
+    }
+    pthread_mutex_unlock(&a->lock);
+    return NULL;
+}
+
+struct applier *applier_init(const struct applier_options *options)
+{
+    struct applier *a = memory_zalloc(sizeof(*a));
+    a->options = *options;
+    a->capacity = BATCH_ENTRIES;
+    a->ring = memory_alloc(a->capacity * sizeof(*a->ring));
+    pthread_mutex_init(&a->lock, NULL);
+    pthread_cond_init(&a->added, NULL);
+    pthread_create(&a->thread, NULL, apply_thread, a);
+    return a;
+}
+
+static void grow(struct applier *a)
+{
+    struct raft_entry *bigger = memory_alloc(2 * a->capacity * sizeof(*bigger));
+    for (uint32_t i = 0; i < a->count; i++)
+        bigger[i] = a->ring[(a->head + i) & (a->capacity - 1)];
+    memory_free(a->ring);
+    a->ring = bigger;
+    a->head = 0;
+    a->capacity *= 2;
+}
+
+void applier_add(struct applier *a, const struct raft_entry *entries, uint32_t count)
+{
+    pthread_mutex_lock(&a->lock);
+    assert(!a->closing);
+    while (a->count + count > a->capacity)
+        grow(a);
+    for (uint32_t i = 0; i < count; i++)
+        a->ring[(a->head + a->count++) & (a->capacity - 1)] = entries[i];
+    pthread_cond_signal(&a->added);
+    pthread_mutex_unlock(&a->lock);
+}
+
+void applier_close(struct applier *a)
+{
+    pthread_mutex_lock(&a->lock);
+    a->closing = true;
+    pthread_cond_signal(&a->added);
+    pthread_mutex_unlock(&a->lock);
+    pthread_join(a->thread, NULL);
+    pthread_cond_destroy(&a->added);
+    pthread_mutex_destroy(&a->lock);
+    memory_free(a->ring);
+    memory_free(a);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * applier.h - the apply thread: committed entries into the store, answers out.
+ *
+ * What is committed while one batch is being applied goes into the next one, as one SQLite
+ * transaction. A batch that fails (disk full) is tried again until it succeeds: what is committed
+ * has happened, and this node only learns of it late.
+ *
+ * Threads: applier_add() the loop's. on_applied runs on the apply thread.
+ */
+#ifndef RAFTFS_NODE_APPLIER_H
+#define RAFTFS_NODE_APPLIER_H
+
+#include "raft/log/log.h"
+#include "store/store.h"
+
+struct applier;
+
+struct applier_options {
+    struct store *store;
+    void *ctx;
+    /* A batch is visible to queries; its entries and their results, then the index reached. */
+    void (*on_result)(void *ctx, const struct store_result *result);
+    void (*on_config)(void *ctx, const struct raft_entry *entry);
+    void (*on_applied)(void *ctx, uint64_t index);
+};
+
+struct applier *applier_init(const struct applier_options *options);
+
+/* Entries that follow the last ones without a gap; their references pass over. */
+void applier_add(struct applier *applier, const struct raft_entry *entries, uint32_t count);
+
+/* Applies what was added, then stops. */
+void applier_close(struct applier *applier);
+
+#endif

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+#include "node/barriers.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "node/queue.h"
+
+enum {
+    QUERY_THREADS = 2,
+    ROUNDS = 4, /* read indexes asked for at a time: more only makes batches smaller */
+    PROBE_US = 500 * 1000,
+};
+
+struct round {
+    uint64_t token; /* 0: free */
+    struct queue batch;
+};
+
+struct barriers {
+    struct contact *contact;
+    bool local;
+    uint64_t next_token;
+    uint64_t probed_us;
+
+    pthread_mutex_t lock;
+    bool session_open;
+    uint64_t applied_index;
+    struct queue asked; /* no read index asked for yet */
+    struct round rounds[ROUNDS];
+    struct queue applying;    /* the index is known, ascending, and not applied yet */
+    struct queue sessionless; /* wait for nothing but the session */
+
+    struct queue ready; /* for the query threads */
+    pthread_cond_t ready_cond;
+    bool closing;
+    pthread_t threads[QUERY_THREADS];
+};
+
+static struct backend_barrier *barrier_of(struct backend_link *link)
+{
+    return queue_entry(link, struct backend_barrier, link);
+}
+
+/* ---- Query threads ----------------------------------------------------------------------------
+ */
+
+static void *query_thread(void *arg)
+{
+    struct barriers *b = arg;
+    pthread_mutex_lock(&b->lock);
+    for (;;) {
+        struct backend_link *link = queue_pop(&b->ready);
+        if (link) {
+            pthread_mutex_unlock(&b->lock);
+            barrier_of(link)->done(barrier_of(link), 0);
+            pthread_mutex_lock(&b->lock);
+        } else if (b->closing) {
+            break;
+        } else {
+            pthread_cond_wait(&b->ready_cond, &b->lock);
+        }
+    }
+    pthread_mutex_unlock(&b->lock);
+    return NULL;
+}
+
+struct barriers *barriers_init(struct contact *contact, bool local)
+{
+    struct barriers *b = memory_zalloc(sizeof(*b));
+    b->contact = contact;
+    b->local = local;
+    b->next_token = 1;
+    pthread_mutex_init(&b->lock, NULL);
+    pthread_cond_init(&b->ready_cond, NULL);
+    queue_init(&b->asked);
+    queue_init(&b->applying);
+    queue_init(&b->sessionless);
+    queue_init(&b->ready);
+    for (int i = 0; i < ROUNDS; i++)
+        queue_init(&b->rounds[i].batch);
+    for (int i = 0; i < QUERY_THREADS; i++)
+        pthread_create(&b->threads[i], NULL, query_thread, b);
+    return b;
+}
+
+void barriers_close(struct barriers *b)
+{
+    assert(!barriers_pending(b));
+    pthread_mutex_lock(&b->lock);
+    b->closing = true;
+    pthread_cond_broadcast(&b->ready_cond);
+    pthread_mutex_unlock(&b->lock);
+    for (int i = 0; i < QUERY_THREADS; i++)
+        pthread_join(b->threads[i], NULL);
+    pthread_cond_destroy(&b->ready_cond);
+    pthread_mutex_destroy(&b->lock);
+    memory_free(b);
+}
+
+/* ---- From asked to ready (under the lock) ------------------------------------------------------
+ */
+
+static void make_ready(struct barriers *b, struct backend_barrier *barrier)
+{
+    if (barrier->need_session && !b->session_open) {
+        queue_push(&b->sessionless, &barrier->link);
+        return;
+    }
+    queue_push(&b->ready, &barrier->link);
+    pthread_cond_signal(&b->ready_cond);
+}
+
+static void index_known(struct barriers *b, struct backend_barrier *barrier, uint64_t index)
+{
+    barrier->index = index;
+    if (index <= b->applied_index)
+        make_ready(b, barrier);
+    else
+        queue_push(&b->applying, &barrier->link);
+}
+
+bool barriers_submit(struct barriers *b, struct backend_barrier *barrier)
+{
+    barrier->asked_us = clock_mono_us();
+    bool now = false, refused = false;
+    pthread_mutex_lock(&b->lock);
+    if (b->local && (b->session_open || !barrier->need_session))
+        now = true;
+    else if (contact_refuses(b->contact, barrier->asked_us))
+        refused = true;
+    else if (b->local)
+        make_ready(b, barrier);
+    else
+        queue_push(&b->asked, &barrier->link);
+    pthread_mutex_unlock(&b->lock);
+    if (now || refused)
+        barrier->done(barrier, refused ? -ETIMEDOUT : 0);
+    return !now && !refused && !b->local;
+}
+
+void barriers_cancel(struct barriers *b, struct backend_barrier *barrier)
+{
+    pthread_mutex_lock(&b->lock);
+    bool ours = queue_linked(&barrier->link);
+    if (ours)
+        queue_remove(&barrier->link);
+    pthread_mutex_unlock(&b->lock);
+    if (ours)
+        barrier->done(barrier, -EINTR);
+}
+
+/* ---- Read indexes ------------------------------------------------------------------------------
+ */
+
+static struct round *round_of(struct barriers *b, uint64_t token)
+{
+    for (int i = 0; i < ROUNDS; i++)
+        if (b->rounds[i].token == token)
+            return &b->rounds[i];
+    return NULL;
+}
+
+/* Nobody's request is let through while the cluster seems stalled, so ask on nobody's behalf. */
+static bool should_probe(struct barriers *b, uint64_t now_us)
+{
+    return contact_refuses(b->contact, now_us) && now_us >= b->probed_us + PROBE_US;
+}
+
+void barriers_pump(struct barriers *b, struct raft_driver *driver, uint64_t now_us)
+{
+    if (raft_driver_leader(driver) == 0)
+        return;
+    pthread_mutex_lock(&b->lock);
+    struct round *round = round_of(b, 0);
+    bool ask = round && (!queue_empty(&b->asked) || should_probe(b, now_us));
+    if (ask) {
+        b->probed_us = now_us;
+        round->token = b->next_token++;
+        queue_append(&round->batch, &b->asked);
+    }
+    pthread_mutex_unlock(&b->lock);
+    if (ask) {
+        uint64_t token = round->token;
+        if (!raft_driver_read(driver, token))
+            barriers_read_done(b, token, 0, false);
+    }
+}
+
+void barriers_read_done(struct barriers *b, uint64_t token, uint64_t index, bool ok)
+{
+    pthread_mutex_lock(&b->lock);
+    struct round *round = round_of(b, token);
+    if (round && ok) {
+        struct backend_link *link;
+        while ((link = queue_pop(&round->batch)))
+            index_known(b, barrier_of(link), index);
+        contact_progress(b->contact, clock_mono_us());
+    } else if (round) {
+        queue_append(&round->batch, &b->asked); /* they asked first */
+        queue_append(&b->asked, &round->batch);
+    }
+    if (round)
+        round->token = 0;
+    pthread_mutex_unlock(&b->lock);
+}
+
+void barriers_applied(struct barriers *b, uint64_t index)
+{
+    pthread_mutex_lock(&b->lock);
+    b->applied_index = index;
+    struct backend_link *link;
+    while ((link = queue_first(&b->applying)) && barrier_of(link)->index <= index) {
+        queue_remove(link);
+        make_ready(b, barrier_of(link));
+    }
+    pthread_mutex_unlock(&b->lock);
+}
+
+void barriers_session_open(struct barriers *b)
+{
+    pthread_mutex_lock(&b->lock);
+    b->session_open = true;
+    struct backend_link *link;
+    while ((link = queue_pop(&b->sessionless)))
+        make_ready(b, barrier_of(link));
+    pthread_mutex_unlock(&b->lock);
+}
+
+/* ---- Deadlines ---------------------------------------------------------------------------------
+ */
+
+/* The queue's oldest if it is overdue, taken out. */
+static struct backend_barrier *take_expired(struct barriers *b, struct queue *q, uint64_t now_us)
+{
+    struct backend_link *link = queue_first(q);
+    if (!link)
+        return NULL;
+    contact_watch(b->contact, barrier_of(link)->asked_us, now_us);
+    if (!contact_expired(b->contact, barrier_of(link)->asked_us, now_us))
+        return NULL;
+    queue_remove(link);
+    return barrier_of(link);
+}
+
+static void expire_queue(struct barriers *b, struct queue *q, uint64_t now_us)
+{
+    struct backend_barrier *barrier;
+    while ((barrier = take_expired(b, q, now_us))) {
+        pthread_mutex_unlock(&b->lock);
+        barrier->done(barrier, -ETIMEDOUT);
+        pthread_mutex_lock(&b->lock);
+    }
+}
+
+void barriers_expire(struct barriers *b, uint64_t now_us)
+{
+    pthread_mutex_lock(&b->lock);
+    for (int i = 0; i < ROUNDS; i++)
+        expire_queue(b, &b->rounds[i].batch, now_us);
+    expire_queue(b, &b->asked, now_us);
+    expire_queue(b, &b->applying, now_us);
+    expire_queue(b, &b->sessionless, now_us);
+    pthread_mutex_unlock(&b->lock);
+}
+
+bool barriers_pending(struct barriers *b)
+{
+    pthread_mutex_lock(&b->lock);
+    bool pending = !queue_empty(&b->asked) || !queue_empty(&b->applying) ||
+                   !queue_empty(&b->sessionless) || !queue_empty(&b->ready);
+    for (int i = 0; i < ROUNDS; i++)
+        pending = pending || !queue_empty(&b->rounds[i].batch);
+    pthread_mutex_unlock(&b->lock);
+    return pending;
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+#include "node/datadir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+
+enum { FORMAT = 1, PATH_BYTES = 4096, TEXT_BYTES = 1024 };
+
+static const char *const state_names[] = {
+    [DATADIR_FOUNDING] = "founding", [DATADIR_JOINING] = "joining", [DATADIR_MEMBER] = "member"};
+
+static void path_in(const struct datadir *dir, const char *name, char out[PATH_BYTES])
+{
+    snprintf(out, PATH_BYTES, "%s/%s", dir->path, name);
+}
+
+static int sync_directory(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int status = fsync(fd) < 0 ? -errno : 0;
+    close(fd);
+    return status;
+}
+
+static int write_synced(const char *path, const char *text, size_t bytes)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    ssize_t n = write(fd, text, bytes);
+    int status = n < 0 ? -errno : (size_t)n < bytes ? -ENOSPC : 0;
+    if (status == 0 && fsync(fd) < 0)
+        status = -errno;
+    close(fd);
+    return status;
+}
+
+int datadir_save(const struct datadir *dir)
+{
+    char text[TEXT_BYTES], path[PATH_BYTES], aside[PATH_BYTES];
+    int n = snprintf(text, sizeof(text),
+                     "raftfs %d\nname %s\naddress %s\ncluster %016" PRIx64
+                     "\nincarnation %016" PRIx64 "\nstate %s\n",
+                     FORMAT, dir->identity.name, dir->identity.address, dir->identity.cluster,
+                     dir->identity.id, state_names[dir->state]);
+    path_in(dir, "identity", path);
+    path_in(dir, "identity.new", aside);
+    int status = write_synced(aside, text, (size_t)n);
+    if (status == 0 && rename(aside, path) < 0)
+        status = -errno;
+    return status < 0 ? status : sync_directory(dir->path);
+}
+
+static bool parse(struct datadir *dir, const char *text)
+{
+    char state[16] = "";
+    int end = 0;
+    if (sscanf(text,
+               "raftfs 1\nname %63s\naddress %127s\ncluster %" SCNx64 "\nincarnation %" SCNx64
+               "\nstate %15s%n",
+               dir->identity.name, dir->identity.address, &dir->identity.cluster, &dir->identity.id,
+               state, &end) != 5)
+        return false;
+    for (enum datadir_state s = DATADIR_FOUNDING; s <= DATADIR_MEMBER; s++)
+        if (strcmp(state, state_names[s]) == 0)
+            dir->state = s;
+    return dir->state != 0 && dir->identity.id != 0 && strcmp(text + end, "\n") == 0;
+}
+
+/* 0, -ENOENT if there is none, or another negative errno with `why`. */
+static int load(struct datadir *dir, char why[DATADIR_WHY_BYTES])
+{
+    char path[PATH_BYTES], text[TEXT_BYTES] = "";
+    path_in(dir, "identity", path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return -ENOENT;
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    int status = n < 0 ? -errno : 0;
+    if (fd >= 0)
+        close(fd);
+    unsigned format = 0;
+    if (status < 0) {
+        snprintf(why, DATADIR_WHY_BYTES, "%s cannot be read: %s", path, strerror(-status));
+    } else if (sscanf(text, "raftfs %u\n", &format) == 1 && format > FORMAT) {
+        snprintf(why, DATADIR_WHY_BYTES,
+                 "%s is of format %u, this program knows %d: use a newer raftfs", path, format,
+                 FORMAT);
+        status = -EPROTO;
+    } else if (!parse(dir, text)) {
+        snprintf(why, DATADIR_WHY_BYTES,
+                 "%s does not say whose directory this is: restore it, or choose an empty -data "
+                 "directory and -join",
+                 path);
+        status = -EUCLEAN;
+    }
+    return status;
+}
+
+static int make_directories(const char *path)
+{
+    char part[PATH_BYTES];
+    snprintf(part, sizeof(part), "%s", path);
+    for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        if (mkdir(part, 0755) < 0 && errno != EEXIST)
+            return -errno;
+        *slash = '/';
+    }
+    return mkdir(part, 0700) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+static int lock(struct datadir *dir, char why[DATADIR_WHY_BYTES])
+{
+    char path[PATH_BYTES];
+    int status = make_directories(dir->path);
+    path_in(dir, "lock", path);
+    if (status == 0) {
+        dir->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        status = dir->lock_fd < 0 ? -errno : 0;
+    }
+    if (status < 0) {
+        snprintf(why, DATADIR_WHY_BYTES, "the data directory %s cannot be used: %s", dir->path,
+                 strerror(-status));
+        return status;
+    }
+    if (flock(dir->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+        snprintf(why, DATADIR_WHY_BYTES,
+                 "the data directory %s is in use by another raftfs: stop that one, or give this "
+                 "node a directory of its own with -data",
+                 dir->path);
+        return -EBUSY;
+    }
+    return 0;
+}
+
+static int make_identity(struct datadir *dir, const char *name, const char *address, bool joining)
+{
+    dir->state = joining ? DATADIR_JOINING : DATADIR_FOUNDING;
+    snprintf(dir->identity.name, sizeof(dir->identity.name), "%s", name);
+    snprintf(dir->identity.address, sizeof(dir->identity.address), "%s", address);
+    uint64_t random[2];
+    if (getrandom(random, sizeof(random), 0) != sizeof(random))
+        return -EIO;
+    dir->identity.id = random[0] | 1; /* never 0 */
+    dir->identity.cluster = joining ? 0 : random[1] | 1;
+    return datadir_save(dir);
+}
+
+int datadir_open(struct datadir *dir, const char *path, const char *name, const char *address,
+                 bool joining, char why[DATADIR_WHY_BYTES])
+{
+    *dir = (struct datadir){.path = memory_strdup(path), .lock_fd = -1};
+    int status = lock(dir, why);
+    if (status == 0)
+        status = load(dir, why);
+    if (status == -ENOENT) {
+        status = make_identity(dir, name, address, joining);
+        dir->fresh = true;
+        if (status < 0)
+            snprintf(why, DATADIR_WHY_BYTES, "%s/identity cannot be written: %s", path,
+                     strerror(-status));
+    } else if (status == 0 && strcmp(dir->identity.name, name) != 0) {
+        snprintf(why, DATADIR_WHY_BYTES,
+                 "the data directory %s belongs to node %s, not %s: start it with -id %s, or give "
+                 "%s a directory of its own with -data",
+                 path, dir->identity.name, name, dir->identity.name, name);
+        status = -EEXIST;
+    }
+    if (status < 0)
+        datadir_close(dir);
+    return status;
+}
+
+void datadir_close(struct datadir *dir)
+{
+    if (dir->lock_fd >= 0)
+        close(dir->lock_fd);
+    memory_free(dir->path);
+    *dir = (struct datadir){.lock_fd = -1};
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st, (void)type, (void)ftw;
+    return remove(path);
+}
+
+int datadir_clear(const struct datadir *dir)
+{
+    static const char *const parts[] = {"log", "store.db", "store.db-wal", "store.db-shm"};
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        char path[PATH_BYTES];
+        path_in(dir, parts[i], path);
+        if (access(path, F_OK) == 0 && nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS) < 0)
+            return -errno;
+    }
+    return sync_directory(dir->path);
+}

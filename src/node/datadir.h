@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * datadir.h - whose data directory this is.
+ *
+ * DIR/identity is a text file, replaced whole (written aside, synced, renamed, directory synced):
+ *
+ *     raftfs 1
+ *     name node1
+ *     address 127.0.0.1:8001
+ *     cluster 91c3a0f3d2b14e57
+ *     incarnation 5be0c7e1f7a6a0b2
+ *     state member
+ *
+ * The incarnation is drawn when the directory is made, and identifies the member in messages,
+ * configurations, log and store: a wiped node that comes back under its old name is somebody else.
+ * state is `founding` until the log of a new cluster is durable, `joining` until a configuration
+ * that holds this node has been applied, `member` from then on. A joining directory never starts a
+ * cluster.
+ *
+ * DIR/lock is locked (flock) for as long as a daemon uses the directory. One thread at a time.
+ */
+#ifndef RAFTFS_NODE_DATADIR_H
+#define RAFTFS_NODE_DATADIR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "raft/net/net.h"
+
+enum datadir_state { DATADIR_FOUNDING = 1, DATADIR_JOINING, DATADIR_MEMBER };
+
+enum { DATADIR_WHY_BYTES = 512 };
+
+struct datadir {
+    char *path;
+    int lock_fd;
+    bool fresh; /* made just now, or founding was never finished */
+    enum datadir_state state;
+    struct raft_net_identity identity;
+};
+
+/*
+ * Locks the directory, making it if need be, and reads whose it is; an empty one becomes `name`'s,
+ * founding or joining. 0, or a negative errno with a line in `why`: -EBUSY (another daemon),
+ * -EEXIST (another node's), -EUCLEAN (not readable as an identity), -EPROTO (a newer format).
+ */
+int datadir_open(struct datadir *dir, const char *path, const char *name, const char *address,
+                 bool joining, char why[DATADIR_WHY_BYTES]);
+void datadir_close(struct datadir *dir);
+
+/* Puts dir->state and dir->identity on disk. 0 or a negative errno. */
+int datadir_save(const struct datadir *dir);
+
+/* Removes what an unfinished founding left: DIR/log and DIR/store.db. */
+int datadir_clear(const struct datadir *dir);
+
+#endif

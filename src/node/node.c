@@ -1,0 +1,745 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * node.c - the only room that knows all three wings.
+ *
+ *     mount --barrier, change--> barriers.c, changes.c --> driver (loop thread) --> log, net
+ *     store <--queries-- mount                     applier.c (apply thread) <-- committed entries
+ *
+ * The loop's thread runs the driver and settle(), which sends on whatever waits; other threads
+ * reach it through one uv_async. Start-up is a ladder (directory, listening, log and store,
+ * threads, joining, mount) and the way down is its mirror image, so that each part finds what it
+ * stands on.
+ */
+#include "node/node.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <uv.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/report.h"
+#include "fuse/mount.h"
+#include "node/applier.h"
+#include "node/barriers.h"
+#include "node/changes.h"
+#include "node/contact.h"
+#include "node/datadir.h"
+#include "node/status.h"
+#include "raft/driver.h"
+#include "store/store.h"
+
+enum {
+    PATH_BYTES = 4096,
+    FOUNDING_LISTEN_MS = 2 * RAFT_NET_REDIAL_MS, /* members redial within half of it */
+    HOUSEKEEPING_MS = 50,                        /* only while something waits */
+    HAND_OVER_MS = 1500,
+    FIRST_JOIN_ANSWER_MS = 3000,
+    JOIN_REPORT_EVERY_US = 60 * 1000 * 1000,
+};
+
+struct node {
+    const struct node_options *options;
+    char *why;
+    uint64_t started_us;
+
+    struct datadir dir;
+    pthread_mutex_t dir_lock; /* the loop and the apply thread both change its state */
+    bool claimed;             /* a cluster that we are not in calls us its member */
+
+    uv_loop_t loop;
+    uv_async_t wake;
+    uv_timer_t housekeeping;
+    pthread_t loop_thread;
+    struct raft_driver *driver;
+    struct store *store;
+    struct contact contact;
+    struct changes *changes;
+    struct barriers *barriers;
+    struct applier *applier;
+    struct mount *_Atomic mount;
+    uint64_t seen_term;
+    raft_id seen_leader;
+    atomic_bool settle_wanted; /* the loop waits for the apply thread */
+
+    pthread_mutex_t join_lock; /* guards the two below */
+    pthread_cond_t join_cond;
+    int join_status; /* -1: no answer yet; else enum raft_net_join_status */
+    char join_why[RAFT_NET_WHY_BYTES];
+    uint64_t join_reported_us;
+
+    atomic_bool stopping;
+    uint64_t hand_over_until_us;
+    bool closing;
+};
+
+/* ---- The loop's thread -------------------------------------------------------------------------
+ */
+
+static void on_driver_closed(void *ctx)
+{
+    struct node *n = ctx;
+    uv_close((uv_handle_t *)&n->housekeeping, NULL);
+    uv_stop(&n->loop);
+}
+
+/* Hands leadership over first, so that the cluster need not find out by a timeout. */
+static void stop_when_handed_over(struct node *n, uint64_t now_us)
+{
+    if (n->closing)
+        return;
+    if (n->hand_over_until_us == 0) {
+        n->hand_over_until_us = now_us + HAND_OVER_MS * 1000;
+        raft_driver_hand_over(n->driver);
+    }
+    struct raft_driver_status *status = memory_alloc(sizeof(*status));
+    raft_driver_status(n->driver, status);
+    bool alone = status->member_count <= 1;
+    bool leads = status->role == RAFT_LEADER;
+    memory_free(status);
+    if (alone || !leads || now_us >= n->hand_over_until_us) {
+        n->closing = true;
+        raft_driver_close(n->driver, on_driver_closed, n);
+    }
+}
+
+static void on_housekeeping(uv_timer_t *timer);
+
+static void arm_housekeeping(struct node *n, uint64_t now_us, uint64_t again_us)
+{
+    bool waiting = n->hand_over_until_us || changes_pending(n->changes) ||
+                   barriers_pending(n->barriers) || contact_refuses(&n->contact, now_us);
+    uint64_t in_ms = waiting ? HOUSEKEEPING_MS : UINT64_MAX;
+    if (again_us != UINT64_MAX) {
+        uint64_t again_ms = again_us > now_us ? (again_us - now_us + 999) / 1000 : 0;
+        in_ms = again_ms < in_ms ? again_ms : in_ms;
+    }
+    if (in_ms == UINT64_MAX)
+        uv_timer_stop(&n->housekeeping);
+    else
+        uv_timer_start(&n->housekeeping, on_housekeeping, in_ms, 0);
+}
+
+/* Sends on whatever can move now. The driver calls it after every event, other threads by `wake`.
+ */
+static void settle(void *ctx)
+{
+    struct node *n = ctx;
+    if (n->closing)
+        return;
+    uint64_t now_us = clock_mono_us();
+    raft_driver_applied(n->driver, store_applied_index(n->store));
+    barriers_pump(n->barriers, n->driver, now_us);
+    uint64_t again_us = changes_pump(n->changes, n->driver, now_us);
+    atomic_store(&n->settle_wanted, raft_driver_commit_index(n->driver) >
+                                        store_applied_index(n->store) + RAFT_MAX_APPEND_ENTRIES);
+    arm_housekeeping(n, now_us, again_us);
+    if (n->stopping)
+        stop_when_handed_over(n, now_us);
+}
+
+static void on_housekeeping(uv_timer_t *timer)
+{
+    struct node *n = timer->data;
+    uint64_t now_us = clock_mono_us();
+    changes_expire(n->changes, now_us);
+    barriers_expire(n->barriers, now_us);
+    settle(n);
+}
+
+static void on_wake(uv_async_t *async)
+{
+    settle(async->data);
+}
+
+static void wake(struct node *n)
+{
+    uv_async_send(&n->wake);
+}
+
+static void *run_loop(void *arg)
+{
+    struct node *n = arg;
+    settle(n);
+    uv_run(&n->loop, UV_RUN_DEFAULT);
+    return NULL;
+}
+
+/* ---- What the driver says ----------------------------------------------------------------------
+ */
+
+static void on_apply(void *ctx, const struct raft_entry *entries, uint32_t count)
+{
+    struct node *n = ctx;
+    applier_add(n->applier, entries, count);
+}
+
+static bool on_stamp(void *ctx, struct buf *payload)
+{
+    (void)ctx;
+    return command_stamp(payload, clock_real_ns());
+}
+
+static void on_read_done(void *ctx, uint64_t token, uint64_t index, bool ok)
+{
+    struct node *n = ctx;
+    barriers_read_done(n->barriers, token, index, ok);
+}
+
+static void on_forward_done(void *ctx, uint64_t seq, uint32_t count, bool appended)
+{
+    struct node *n = ctx;
+    changes_forwarded(n->changes, seq, count, appended, clock_mono_us());
+}
+
+static void on_peer_changed(void *ctx, raft_id peer)
+{
+    struct node *n = ctx;
+    if (peer == raft_driver_leader(n->driver))
+        changes_resend(n->changes);
+    struct mount *mount = n->mount;
+    if (mount)
+        mount_state_changed(mount);
+}
+
+static void on_changed(void *ctx)
+{
+    struct node *n = ctx;
+    struct raft_driver_status *status = memory_alloc(sizeof(*status));
+    raft_driver_status(n->driver, status);
+    if (status->leader != n->seen_leader || status->term != n->seen_term) {
+        n->seen_leader = status->leader;
+        n->seen_term = status->term;
+        changes_resend(n->changes);
+        contact_leader(&n->contact, status->leader != 0, clock_mono_us());
+    }
+    memory_free(status);
+    struct mount *mount = n->mount;
+    if (mount)
+        mount_state_changed(mount);
+}
+
+/*
+ * A peer of a cluster we are not in names this node. A node that joins adopts its cluster, synced
+ * to disk before anything is accepted from it: that happens once in a directory's life, and nothing
+ * else runs on the loop yet.
+ */
+static bool on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
+                     const char *from_address, raft_id expected_id)
+{
+    (void)from;
+    struct node *n = ctx;
+    bool adopt = false;
+    pthread_mutex_lock(&n->dir_lock);
+    struct raft_net_identity *self = &n->dir.identity;
+    if (n->dir.state == DATADIR_JOINING && self->cluster == 0 && expected_id == self->id) {
+        self->cluster = cluster;
+        adopt = datadir_save(&n->dir) == 0;
+        self->cluster = adopt ? cluster : 0;
+    } else if (n->dir.state != DATADIR_JOINING && !n->claimed) {
+        n->claimed = true;
+        snprintf(
+            n->why, NODE_WHY_BYTES,
+            "%s at %s says that %s is a member of its cluster: to go on in it, start this node "
+            "with an empty -data directory and -join %s",
+            from_name, from_address, self->name, from_address);
+        if (n->changes) {
+            report_error("%s. This node takes no more changes", n->why);
+            changes_refuse(n->changes);
+        }
+    }
+    pthread_mutex_unlock(&n->dir_lock);
+    if (adopt)
+        raft_driver_set_cluster(n->driver, cluster);
+    return adopt;
+}
+
+/* ---- What the apply thread says -----------------------------------------------------------------
+ */
+
+static void on_result(void *ctx, const struct store_result *result)
+{
+    struct node *n = ctx;
+    bool had_session = changes_session(n->changes) != 0;
+    if (!changes_applied(n->changes, result))
+        return;
+    if (!had_session && changes_session(n->changes))
+        barriers_session_open(n->barriers);
+    wake(n);
+}
+
+/* The first configuration that holds this node makes a joining directory a member's. */
+static void on_config(void *ctx, const struct raft_entry *entry)
+{
+    struct node *n = ctx;
+    struct raft_config *config = memory_alloc(sizeof(*config));
+    bool member = entry->payload &&
+                  raft_config_decode(config, entry->payload->data, entry->payload->bytes) &&
+                  raft_config_find(config, n->dir.identity.id);
+    memory_free(config);
+    pthread_mutex_lock(&n->dir_lock);
+    if (member && n->dir.state == DATADIR_JOINING) {
+        n->dir.state = DATADIR_MEMBER;
+        int status = datadir_save(&n->dir);
+        if (status < 0)
+            report_fatal(
+                "%s/identity cannot be written: %s. Make room or mend the disk, then start "
+                "this node again",
+                n->dir.path, strerror(-status));
+        report_info("is a member now");
+    }
+    pthread_mutex_unlock(&n->dir_lock);
+}
+
+static void on_applied(void *ctx, uint64_t index)
+{
+    struct node *n = ctx;
+    barriers_applied(n->barriers, index);
+    if (atomic_exchange(&n->settle_wanted, false))
+        wake(n);
+}
+
+/* ---- What the mount asks for --------------------------------------------------------------------
+ */
+
+static void backend_barrier(void *ctx, struct backend_barrier *barrier)
+{
+    struct node *n = ctx;
+    if (barriers_submit(n->barriers, barrier))
+        wake(n);
+}
+
+static void backend_change(void *ctx, struct backend_change *change)
+{
+    struct node *n = ctx;
+    if (changes_submit(n->changes, change))
+        wake(n);
+}
+
+static void backend_cancel_barrier(void *ctx, struct backend_barrier *barrier)
+{
+    struct node *n = ctx;
+    barriers_cancel(n->barriers, barrier);
+}
+
+static void backend_cancel_change(void *ctx, struct backend_change *change)
+{
+    struct node *n = ctx;
+    changes_cancel(n->changes, change);
+}
+
+static uint64_t backend_session(void *ctx)
+{
+    struct node *n = ctx;
+    return changes_session(n->changes);
+}
+
+static size_t backend_status_text(void *ctx, char *out, size_t out_bytes)
+{
+    struct node *n = ctx;
+    struct raft_driver_status *raft = memory_alloc(sizeof(*raft));
+    struct store_totals totals;
+    raft_driver_status(n->driver, raft);
+    store_totals(n->store, &totals);
+    pthread_mutex_lock(&n->dir_lock);
+    struct raft_net_identity identity = n->dir.identity;
+    pthread_mutex_unlock(&n->dir_lock);
+    struct status_source source = {.identity = &identity,
+                                   .raft = raft,
+                                   .store = &totals,
+                                   .uptime_ms = (clock_mono_us() - n->started_us) / 1000};
+    size_t used = status_format(&source, out, out_bytes);
+    memory_free(raft);
+    return used;
+}
+
+static size_t backend_leader_text(void *ctx, char *out, size_t out_bytes)
+{
+    struct node *n = ctx;
+    struct raft_driver_status *raft = memory_alloc(sizeof(*raft));
+    raft_driver_status(n->driver, raft);
+    size_t used = status_leader(raft, out, out_bytes);
+    memory_free(raft);
+    return used;
+}
+
+static bool backend_member(void *ctx, unsigned k, char *name, size_t name_bytes, char *text,
+                           size_t text_bytes)
+{
+    struct node *n = ctx;
+    struct raft_driver_status *raft = memory_alloc(sizeof(*raft));
+    raft_driver_status(n->driver, raft);
+    bool found = status_member(raft, k, name, name_bytes, text, text_bytes);
+    memory_free(raft);
+    return found;
+}
+
+/* ---- Starting: directory, log, store ------------------------------------------------------------
+ */
+
+static int in_dir(struct node *n, const char *name, char path[PATH_BYTES])
+{
+    return snprintf(path, PATH_BYTES, "%s/%s", n->dir.path, name);
+}
+
+static void on_listened(uv_timer_t *timer)
+{
+    uv_stop(timer->loop);
+}
+
+/*
+ * A new cluster's first node listens before it founds: a peer that claims it means that its data
+ * directory was lost, and founding would split the cluster in two under one name.
+ */
+static int listen_for_claims(struct node *n)
+{
+    uv_timer_start(&n->housekeeping, on_listened, FOUNDING_LISTEN_MS, 0);
+    while (uv_is_active((uv_handle_t *)&n->housekeeping) && !n->claimed)
+        uv_run(&n->loop, UV_RUN_ONCE);
+    uv_timer_stop(&n->housekeeping);
+    return n->claimed ? -EEXIST : 0;
+}
+
+static int open_store(struct node *n, bool create);
+
+/* Makes log and store of a directory that has none yet; also again, where that was cut short. */
+static int make_directory(struct node *n)
+{
+    char path[PATH_BYTES];
+    bool founding = n->dir.state == DATADIR_FOUNDING;
+    in_dir(n, "log", path);
+    int status = founding ? listen_for_claims(n) : 0;
+    if (status < 0)
+        return status;
+    status = datadir_clear(&n->dir);
+    if (status < 0) {
+        snprintf(n->why, NODE_WHY_BYTES, "%s cannot be cleared: %s", n->dir.path,
+                 strerror(-status));
+        return status;
+    }
+    status = founding ? raft_driver_found(path, &n->dir.identity, n->why)
+                      : raft_driver_make_log(path, n->dir.identity.id, n->why);
+    return status < 0 ? status : open_store(n, true);
+}
+
+static bool is_open(void *ctx, uint64_t ino)
+{
+    struct node *n = ctx;
+    struct mount *mount = n->mount;
+    return mount && mount_is_open(mount, ino);
+}
+
+static int open_store(struct node *n, bool create)
+{
+    struct store_options options = {.dir = n->dir.path,
+                                    .incarnation = n->dir.identity.id,
+                                    .create = create,
+                                    .ctx = n,
+                                    .is_open = is_open};
+    return store_open(&options, &n->store, n->why);
+}
+
+/* Log and store, made where the directory is new. */
+static int open_directory(struct node *n)
+{
+    const struct node_options *o = n->options;
+    bool unmade = n->dir.state == DATADIR_FOUNDING ||
+                  (n->dir.state == DATADIR_JOINING && n->dir.identity.cluster == 0);
+    int status = unmade ? make_directory(n) : open_store(n, false);
+    if (status < 0)
+        return status;
+    bool moved = strcmp(n->dir.identity.address, o->address) != 0;
+    if (n->dir.state == DATADIR_FOUNDING || moved) {
+        memcpy(n->dir.identity.address, o->address, sizeof(o->address));
+        if (n->dir.state == DATADIR_FOUNDING)
+            n->dir.state = DATADIR_MEMBER;
+        status = datadir_save(&n->dir);
+        if (status < 0)
+            snprintf(n->why, NODE_WHY_BYTES, "%s/identity cannot be written: %s", n->dir.path,
+                     strerror(-status));
+    }
+    return status;
+}
+
+static int start_driver(struct node *n)
+{
+    char path[PATH_BYTES];
+    uint64_t config_index = 0;
+    in_dir(n, "log", path);
+    struct buf *config = store_config(n->store, &config_index);
+    struct raft_driver_start start = {.log_dir = path,
+                                      .applied_index = store_applied_index(n->store),
+                                      .applied_term = store_applied_term(n->store),
+                                      .config_index = config_index,
+                                      .config = config};
+    barriers_applied(n->barriers, start.applied_index);
+    int status = raft_driver_start(n->driver, &start, n->why);
+    buf_unref(config);
+    return status;
+}
+
+/* ---- Starting: joining
+ * --------------------------------------------------------------------------- */
+
+static void on_join_reply(void *ctx, const struct raft_net_join_reply *reply)
+{
+    struct node *n = ctx;
+    bool final = reply->status == RAFT_JOIN_NAME_TAKEN || reply->status == RAFT_JOIN_REFUSED;
+    uint64_t now_us = clock_mono_us();
+    bool report =
+        reply->status != RAFT_JOIN_OK && reply->status != RAFT_JOIN_REDIRECT &&
+        (n->join_reported_us == 0 || now_us >= n->join_reported_us + JOIN_REPORT_EVERY_US);
+    pthread_mutex_lock(&n->join_lock);
+    bool waited_for = n->join_status < 0;
+    if (reply->status != RAFT_JOIN_REDIRECT)
+        n->join_status = (int)reply->status;
+    memcpy(n->join_why, reply->why, sizeof(n->join_why));
+    pthread_cond_signal(&n->join_cond);
+    pthread_mutex_unlock(&n->join_lock);
+    if (final && !waited_for) {
+        report_error("cannot join: %s", reply->why);
+        kill(getpid(), SIGTERM);
+    } else if (report && !final) {
+        n->join_reported_us = now_us;
+        report_warn("cannot join yet: %s; trying on", reply->why);
+    }
+}
+
+/* The addresses under which the cluster may be found: -join, then the members on file. */
+static void known_addresses(struct node *n, char *out, size_t out_bytes)
+{
+    struct raft_driver_status *status = memory_alloc(sizeof(*status));
+    raft_driver_status(n->driver, status);
+    size_t used = (size_t)snprintf(out, out_bytes, "%s", n->options->join ? n->options->join : "");
+    for (uint32_t i = 0; i < status->member_count && used < out_bytes; i++) {
+        const struct raft_member *m = &status->members[i].member;
+        if (m->id != n->dir.identity.id)
+            used +=
+                (size_t)snprintf(out + used, out_bytes - used, "%s%s", used ? "," : "", m->address);
+    }
+    memory_free(status);
+}
+
+static bool address_on_file(struct node *n)
+{
+    struct raft_driver_status *status = memory_alloc(sizeof(*status));
+    raft_driver_status(n->driver, status);
+    bool found = false;
+    for (uint32_t i = 0; i < status->member_count; i++)
+        found = found || (status->members[i].member.id == n->dir.identity.id &&
+                          strcmp(status->members[i].member.address, n->options->address) == 0);
+    memory_free(status);
+    return found;
+}
+
+/* Makes this node, or its new address, known. Called before the loop's thread runs. */
+static bool start_joining(struct node *n)
+{
+    char addresses[RAFT_MAX_MEMBERS * RAFT_ADDRESS_BYTES];
+    known_addresses(n, addresses, sizeof(addresses));
+    if (address_on_file(n) || addresses[0] == '\0')
+        return false;
+    struct raft_net_join join = {.id = n->dir.identity.id, .voter = !n->options->nonvoter};
+    memcpy(join.name, n->dir.identity.name, sizeof(join.name));
+    memcpy(join.address, n->dir.identity.address, sizeof(join.address));
+    raft_driver_join(n->driver, addresses, &join, on_join_reply, n);
+    return true;
+}
+
+/* Waits for the first answer, so that a refusal reaches whoever started the node. */
+static int await_first_answer(struct node *n)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += FIRST_JOIN_ANSWER_MS / 1000;
+    pthread_mutex_lock(&n->join_lock);
+    while (n->join_status < 0)
+        if (pthread_cond_timedwait(&n->join_cond, &n->join_lock, &until) == ETIMEDOUT)
+            break;
+    bool refused = n->join_status == RAFT_JOIN_NAME_TAKEN || n->join_status == RAFT_JOIN_REFUSED;
+    if (refused)
+        snprintf(n->why, NODE_WHY_BYTES, "cannot join: %s", n->join_why);
+    else if (n->join_status < 0)
+        n->join_status = RAFT_JOIN_RETRY;
+    pthread_mutex_unlock(&n->join_lock);
+    return refused ? -EEXIST : 0;
+}
+
+/* ---- Up and down
+ * ---------------------------------------------------------------------------------- */
+
+static int init_loop(struct node *n)
+{
+    struct raft_driver_callbacks callbacks = {.ctx = n,
+                                              .apply = on_apply,
+                                              .stamp = on_stamp,
+                                              .read_done = on_read_done,
+                                              .forward_done = on_forward_done,
+                                              .peer_changed = on_peer_changed,
+                                              .changed = on_changed,
+                                              .settled = settle,
+                                              .claim = on_claim};
+    uv_loop_init(&n->loop);
+    uv_async_init(&n->loop, &n->wake, on_wake);
+    uv_timer_init(&n->loop, &n->housekeeping);
+    n->wake.data = n;
+    n->housekeeping.data = n;
+    struct raft_net_identity identity = n->dir.identity;
+    memcpy(identity.address, n->options->address, sizeof(identity.address));
+    return raft_driver_init(&n->driver, &n->loop, &identity, &callbacks, n->why);
+}
+
+static void init_requests(struct node *n)
+{
+    contact_init(&n->contact, n->options->timeout_ms * 1000ull, clock_mono_us());
+    n->changes = changes_init(&n->contact, n->dir.identity.id);
+    n->barriers = barriers_init(&n->contact, n->options->local_reads);
+    n->applier = applier_init(&(struct applier_options){.store = n->store,
+                                                        .ctx = n,
+                                                        .on_result = on_result,
+                                                        .on_config = on_config,
+                                                        .on_applied = on_applied});
+}
+
+static void on_unmounted(void *ctx)
+{
+    (void)ctx;
+    kill(getpid(), SIGTERM);
+}
+
+static int open_mount(struct node *n, const struct backend *backend)
+{
+    struct mount_options options = {.mountpoint = n->options->mountpoint,
+                                    .fuse_options = n->options->fuse_options,
+                                    .special_hidden = n->options->special_hidden,
+                                    .backend = backend,
+                                    .on_unmounted = on_unmounted,
+                                    .ctx = n};
+    struct mount *mount = NULL;
+    int status = mount_open(&options, &mount, n->why);
+    n->mount = mount;
+    return status;
+}
+
+static void serve(struct node *n, void (*on_serving)(void *ctx), void *ctx)
+{
+    sigset_t signals;
+    int signal = 0;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    on_serving(ctx);
+    report_info("serves %s", n->options->mountpoint);
+    sigwait(&signals, &signal);
+    report_info("stops");
+}
+
+static void stop_loop(struct node *n)
+{
+    n->stopping = true;
+    wake(n);
+    pthread_join(n->loop_thread, NULL);
+}
+
+/* From the loop's thread on up: everything that may run only while it does. */
+static int run_threads(struct node *n, void (*on_serving)(void *ctx), void *ctx)
+{
+    struct backend backend = {.ctx = n,
+                              .store = n->store,
+                              .barrier = backend_barrier,
+                              .change = backend_change,
+                              .cancel_barrier = backend_cancel_barrier,
+                              .cancel_change = backend_cancel_change,
+                              .session = backend_session,
+                              .status_text = backend_status_text,
+                              .leader_text = backend_leader_text,
+                              .member = backend_member,
+                              .timeout_ms = n->options->timeout_ms};
+    bool joining = start_joining(n);
+    pthread_create(&n->loop_thread, NULL, run_loop, n);
+    int status = joining && n->dir.state == DATADIR_JOINING ? await_first_answer(n) : 0;
+    if (status == 0)
+        status = open_mount(n, &backend);
+    if (status == 0) {
+        serve(n, on_serving, ctx);
+        mount_close(n->mount);
+        n->mount = NULL;
+    }
+    stop_loop(n);
+    return status;
+}
+
+static void close_requests(struct node *n)
+{
+    applier_close(n->applier);
+    barriers_close(n->barriers);
+    changes_close(n->changes);
+}
+
+static void close_loop(struct node *n)
+{
+    if (n->driver && !n->closing) {
+        n->closing = true;
+        raft_driver_close(n->driver, on_driver_closed, n);
+        uv_run(&n->loop, UV_RUN_DEFAULT);
+    } else if (!n->driver) {
+        uv_close((uv_handle_t *)&n->housekeeping, NULL);
+    }
+    uv_close((uv_handle_t *)&n->wake, NULL);
+    uv_run(&n->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&n->loop);
+}
+
+static int run(struct node *n, void (*on_serving)(void *ctx), void *ctx)
+{
+    int status = init_loop(n);
+    if (status == 0)
+        status = open_directory(n);
+    if (status == 0) {
+        init_requests(n);
+        status = start_driver(n);
+        if (status == 0)
+            status = run_threads(n, on_serving, ctx);
+        close_requests(n);
+    }
+    close_loop(n);
+    if (n->store)
+        store_close(n->store);
+    return status;
+}
+
+int node_run(const struct node_options *options, void (*on_serving)(void *ctx), void *ctx,
+             char why[NODE_WHY_BYTES])
+{
+    /* Every thread inherits this: signals are for sigwait() alone. */
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+
+    struct node *n = memory_zalloc(sizeof(*n));
+    n->options = options;
+    n->why = why;
+    n->started_us = clock_mono_us();
+    n->join_status = -1;
+    pthread_mutex_init(&n->dir_lock, NULL);
+    pthread_mutex_init(&n->join_lock, NULL);
+    pthread_cond_init(&n->join_cond, NULL);
+    why[0] = '\0';
+    int status = datadir_open(&n->dir, options->data_dir, options->name, options->address,
+                              options->join != NULL, why);
+    if (status == 0) {
+        status = run(n, on_serving, ctx);
+        datadir_close(&n->dir);
+    }
+    memory_free(n);
+    return status;
+}

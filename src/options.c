@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT */
+#include "options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+
+enum { DEFAULT_TIMEOUT_S = 5, MAX_TIMEOUT_S = 3600, PATH_BYTES = 4096, FUSE_OPTIONS_BYTES = 4096 };
+
+static const char usage[] =
+    "usage: raftfs [options] MOUNTPOINT\n"
+    "\n"
+    "Mounts a directory whose files are replicated by Raft to every node of a cluster.\n"
+    "\n"
+    "  -id NAME            this node's name (default: the host name)\n"
+    "  -addr HOST:PORT     where this node listens for its peers (default 127.0.0.1:8001)\n"
+    "  -join HOST:PORT[,…] join the cluster of any of these; without it, and with an empty\n"
+    "                      data directory, start a new cluster of one\n"
+    "  -data DIR           this node's durable state (default: /var/lib/raftfs/NAME as root, else\n"
+    "                      $XDG_STATE_HOME/raftfs/NAME, else ~/.local/state/raftfs/NAME)\n"
+    "  -nonvoter           join as a replica that never votes\n"
+    "  -f                  stay in the foreground\n"
+    "  -o timeout=SECONDS  how long an operation waits for a quorum (default 5)\n"
+    "  -o consistency=linearizable|local\n"
+    "                      what a plain read promises (default linearizable)\n"
+    "  -o special=visible|hidden\n"
+    "                      whether a listing shows .status and .leader (default visible)\n"
+    "  -o …                FUSE's own mount options (allow_other, ro, fsname=…)\n"
+    "  --help, --version\n";
+
+static char fuse_options[FUSE_OPTIONS_BYTES];
+static char data_path[PATH_BYTES];
+static char mount_path[PATH_BYTES];
+
+__attribute__((format(printf, 2, 3))) static int fail(int status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fprintf(stderr, "raftfs: ");
+    vfprintf(stderr, format, args);
+    fprintf(stderr, "%s\n", status == OPTIONS_USAGE ? " (see raftfs --help)" : "");
+    va_end(args);
+    return status;
+}
+
+/* ---- -o -----------------------------------------------------------------------------------------
+ */
+
+static int set_timeout(struct options *o, const char *value)
+{
+    char *end;
+    errno = 0;
+    double seconds = strtod(value, &end);
+    if (*value == '\0' || *end != '\0' || errno || !(seconds >= 0.1 && seconds <= MAX_TIMEOUT_S))
+        return fail(OPTIONS_USAGE, "-o timeout=%s: give seconds from 0.1 to %d", value,
+                    MAX_TIMEOUT_S);
+    o->node.timeout_ms = (uint32_t)(seconds * 1000);
+    return OPTIONS_RUN;
+}
+
+static int set_choice(bool *out, const char *option, const char *value, const char *no,
+                      const char *yes)
+{
+    *out = strcmp(value, yes) == 0;
+    if (!*out && strcmp(value, no) != 0)
+        return fail(OPTIONS_USAGE, "-o %s=%s: give %s or %s", option, value, no, yes);
+    return OPTIONS_RUN;
+}
+
+static int pass_to_fuse(const char *option)
+{
+    size_t used = strlen(fuse_options);
+    int n =
+        snprintf(fuse_options + used, sizeof(fuse_options) - used, "%s%s", used ? "," : "", option);
+    if ((size_t)n >= sizeof(fuse_options) - used)
+        return fail(OPTIONS_USAGE, "-o: too many mount options");
+    return OPTIONS_RUN;
+}
+
+static int mount_option(struct options *o, const char *option)
+{
+    if (strncmp(option, "timeout=", 8) == 0)
+        return set_timeout(o, option + 8);
+    if (strncmp(option, "consistency=", 12) == 0)
+        return set_choice(&o->node.local_reads, "consistency", option + 12, "linearizable",
+                          "local");
+    if (strncmp(option, "special=", 8) == 0)
+        return set_choice(&o->node.special_hidden, "special", option + 8, "visible", "hidden");
+    return pass_to_fuse(option);
+}
+
+static int mount_options(struct options *o, char *list)
+{
+    int status = OPTIONS_RUN;
+    for (char *save, *option = strtok_r(list, ",", &save); option && status == OPTIONS_RUN;
+         option = strtok_r(NULL, ",", &save))
+        status = mount_option(o, option);
+    return status;
+}
+
+/* ---- Names and addresses ------------------------------------------------------------------------
+ */
+
+/* Names stand in file names and in space-separated lines. */
+static int set_name(struct options *o, const char *name)
+{
+    bool good = *name != '\0' && *name != '.' && strlen(name) < sizeof(o->node.name);
+    for (const char *c = name; *c; c++)
+        good = good && (isalnum((unsigned char)*c) || strchr("._-", *c));
+    if (!good)
+        return fail(OPTIONS_USAGE,
+                    "-id '%s': a name has 1 to %d letters, digits, '.', '_' or '-', and does not "
+                    "begin with '.'",
+                    name, RAFT_NAME_BYTES - 1);
+    snprintf(o->node.name, sizeof(o->node.name), "%s", name);
+    return OPTIONS_RUN;
+}
+
+static bool is_address(const char *address, size_t bytes)
+{
+    const char *colon = memrchr(address, ':', bytes);
+    if (!colon || colon == address || bytes >= RAFT_ADDRESS_BYTES)
+        return false;
+    size_t digits = bytes - (size_t)(colon - address) - 1;
+    long port = 0;
+    for (size_t i = 0; i < digits; i++) {
+        if (!isdigit((unsigned char)colon[1 + i]) || i > 4)
+            return false;
+        port = port * 10 + (colon[1 + i] - '0');
+    }
+    for (const char *c = address; c < colon; c++)
+        if (isspace((unsigned char)*c))
+            return false;
+    return digits > 0 && port > 0 && port <= 65535;
+}
+
+static int set_address(struct options *o, const char *address)
+{
+    if (!is_address(address, strlen(address)))
+        return fail(OPTIONS_USAGE, "-addr '%s': give HOST:PORT, such as 127.0.0.1:8001", address);
+    snprintf(o->node.address, sizeof(o->node.address), "%s", address);
+    return OPTIONS_RUN;
+}
+
+static int set_join(struct options *o, const char *addresses)
+{
+    for (const char *at = addresses; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+        if (!is_address(at, strcspn(at, ",")))
+            return fail(OPTIONS_USAGE,
+                        "-join '%s': give HOST:PORT of a member, or several with commas",
+                        addresses);
+    o->node.join = addresses;
+    return OPTIONS_RUN;
+}
+
+/* ---- Paths: made absolute here, because the daemon's working directory is the root
+ * ---------------- */
+
+static int default_data(char out[PATH_BYTES], const char *name)
+{
+    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    if (geteuid() == 0)
+        snprintf(out, PATH_BYTES, "/var/lib/raftfs/%s", name);
+    else if (state && *state == '/')
+        snprintf(out, PATH_BYTES, "%s/raftfs/%s", state, name);
+    else if (home && *home == '/')
+        snprintf(out, PATH_BYTES, "%s/.local/state/raftfs/%s", home, name);
+    else
+        return fail(OPTIONS_USAGE,
+                    "HOME is not set: say with -data where to keep this node's state");
+    return OPTIONS_RUN;
+}
+
+/*
+ * An absolute path without "." and "..", with symlinks resolved as far as it exists; nothing at the
+ * end of it is looked at (a dead mount there would fail).
+ */
+static int absolute(const char *path, char out[PATH_BYTES])
+{
+    char parent[PATH_BYTES], resolved[PATH_MAX];
+    int n = snprintf(parent, sizeof(parent), "%s", path);
+    while (n > 1 && n < PATH_BYTES && parent[n - 1] == '/')
+        parent[--n] = '\0';
+    char *slash = strrchr(parent, '/');
+    const char *last = slash ? slash + 1 : parent;
+    if (n >= PATH_BYTES || strcmp(last, ".") == 0 || strcmp(last, "..") == 0 || *last == '\0') {
+        if (!realpath(path, resolved))
+            return -errno;
+        snprintf(out, PATH_BYTES, "%s", resolved);
+        return 0;
+    }
+    char name[NAME_MAX + 1];
+    if (strlen(last) >= sizeof(name))
+        return -ENAMETOOLONG;
+    memcpy(name, last, strlen(last) + 1);
+    if (slash)
+        slash[slash == parent ? 1 : 0] = '\0';
+    const char *up = slash ? parent : ".";
+    if (!realpath(up, resolved)) {
+        if (errno != ENOENT || !slash)
+            return -errno;
+        char above[PATH_BYTES]; /* parents that do not exist yet (of -data) will be made */
+        int status = absolute(parent, above);
+        if (status < 0)
+            return status;
+        memcpy(resolved, above,
+               sizeof(resolved) < sizeof(above) ? sizeof(resolved) : sizeof(above));
+    }
+    n = snprintf(out, PATH_BYTES, "%s/%s", strcmp(resolved, "/") == 0 ? "" : resolved, name);
+    return n < PATH_BYTES ? 0 : -ENAMETOOLONG;
+}
+
+static int set_paths(struct options *o, const char *data, const char *mountpoint)
+{
+    char by_default[PATH_BYTES];
+    if (!data) {
+        int status = default_data(by_default, o->node.name);
+        if (status != OPTIONS_RUN)
+            return status;
+        data = by_default;
+    }
+    int status = absolute(data, data_path);
+    if (status < 0)
+        return fail(OPTIONS_FAILED, "-data %s: %s", data, strerror(-status));
+    status = absolute(mountpoint, mount_path);
+    if (status < 0)
+        return fail(OPTIONS_FAILED, "the mount point %s: %s: make it with mkdir -p", mountpoint,
+                    strerror(-status));
+    size_t n = strlen(mount_path);
+    if (strncmp(data_path, mount_path, n) == 0 && (data_path[n] == '/' || data_path[n] == '\0'))
+        return fail(OPTIONS_FAILED,
+                    "-data %s lies beneath the mount point %s, which would hide it: choose a "
+                    "directory outside",
+                    data_path, mount_path);
+    o->node.data_dir = data_path;
+    o->node.mountpoint = mount_path;
+    return OPTIONS_RUN;
+}
+
+/* ---- The command line
+ * ----------------------------------------------------------------------------- */
+
+enum {
+    OPTION_ID = 256,
+    OPTION_ADDR,
+    OPTION_JOIN,
+    OPTION_DATA,
+    OPTION_NONVOTER,
+    OPTION_HELP,
+    OPTION_VERSION
+};
+
+static const struct option long_options[] = {
+    {"id", required_argument, NULL, OPTION_ID},
+    {"addr", required_argument, NULL, OPTION_ADDR},
+    {"join", required_argument, NULL, OPTION_JOIN},
+    {"data", required_argument, NULL, OPTION_DATA},
+    {"nonvoter", no_argument, NULL, OPTION_NONVOTER},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+static int one_option(struct options *o, int option, const char **data)
+{
+    switch (option) {
+    case OPTION_ID:
+        return set_name(o, optarg);
+    case OPTION_ADDR:
+        return set_address(o, optarg);
+    case OPTION_JOIN:
+        return set_join(o, optarg);
+    case OPTION_DATA:
+        *data = optarg;
+        return OPTIONS_RUN;
+    case OPTION_NONVOTER:
+        o->node.nonvoter = true;
+        return OPTIONS_RUN;
+    case 'f':
+        o->foreground = true;
+        return OPTIONS_RUN;
+    case 'o':
+        return mount_options(o, optarg);
+    case OPTION_HELP:
+        fputs(usage, stdout);
+        return OPTIONS_DONE;
+    case OPTION_VERSION:
+        puts("raftfs " RAFTFS_VERSION);
+        return OPTIONS_DONE;
+    default:
+        return fail(OPTIONS_USAGE, "%s: %s", optind > 0 ? "the command line" : "raftfs",
+                    "an unknown option, or one without its value");
+    }
+}
+
+static int set_host_name(struct options *o)
+{
+    char host[RAFT_NAME_BYTES];
+    if (gethostname(host, sizeof(host)) < 0)
+        return fail(OPTIONS_USAGE, "this host has no usable name: give this node one with -id");
+    host[sizeof(host) - 1] = '\0';
+    return set_name(o, host);
+}
+
+int options_parse(struct options *o, int argc, char **argv)
+{
+    *o = (struct options){.node = {.address = "127.0.0.1:8001",
+                                   .fuse_options = fuse_options,
+                                   .timeout_ms = DEFAULT_TIMEOUT_S * 1000}};
+    const char *data = NULL;
+    int option, status = OPTIONS_RUN;
+    opterr = 0;
+    while (status == OPTIONS_RUN &&
+           (option = getopt_long_only(argc, argv, ":fo:", long_options, NULL)) != -1) {
+        if (option == '?')
+            return fail(OPTIONS_USAGE, "unknown option %s", argv[optind - 1]);
+        if (option == ':')
+            return fail(OPTIONS_USAGE, "%s needs a value", argv[optind - 1]);
+        status = one_option(o, option, &data);
+    }
+    if (status != OPTIONS_RUN)
+        return status;
+    if (optind != argc - 1)
+        return fail(OPTIONS_USAGE, argc == optind
+                                       ? "say where to mount: raftfs [options] MOUNTPOINT"
+                                       : "more than one mount point");
+    if (o->node.name[0] == '\0' && (status = set_host_name(o)) != OPTIONS_RUN)
+        return status;
+    return set_paths(o, data, argv[optind]);
+}

@@ -1,0 +1,914 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * driver.c - the core on a libuv loop.
+ *
+ * Everything that can happen to a node becomes one raft_event here, and everything that the core
+ * wants becomes one call of log/, net/ or the node. One step:
+ *
+ *     event -> raft_step() -> payloads into the cache -> write to the log -> messages to the net
+ *           -> committed entries to the node -> timer
+ *
+ * Appends leave in parallel with the leader's own write; promises (votes, acknowledgements) wait in
+ * the outbox until the writer thread reports their write durable.
+ *
+ * Two kinds of work go through the log's reader thread because the cache holds only the newest
+ * entries: appends for a member far behind, and applying after a restart. A read that comes back is
+ * checked against the core's present term, since the world may have moved on meanwhile.
+ *
+ * Threads: on_durable and on_read arrive on the log's threads; they only push to a queue under a
+ * lock of their own and wake the loop. The loop never waits for them.
+ */
+#include "raft/driver.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/report.h"
+#include "raft/cache.h"
+#include "raft/outbox.h"
+
+enum { TERM_RUNS = 16384, ENTRY_SIZES = 65536 };
+
+/* A read of old entries that the log's reader thread has been asked for. */
+struct fetch {
+    struct raft_driver *driver;
+    struct fetch *next;
+    struct raft_msg msg; /* the append to send with them; kind 0: they are to be applied */
+    int status;
+    uint32_t count;
+    struct raft_entry entries[];
+};
+
+struct member_heard {
+    raft_id id;
+    uint64_t at_us;
+    bool up;
+};
+
+struct raft_driver {
+    uv_loop_t *loop;
+    struct raft_driver_callbacks callbacks;
+    struct raft_net_identity identity;
+    struct raft_net *net;
+    struct raft_log *log;
+
+    pthread_mutex_t core_lock; /* held during a step, and by raft_driver_status() */
+    struct raft *core;         /* NULL until raft_driver_start() */
+    struct raft_effects *out;
+    uint64_t config_index; /* whose members the net knows */
+    struct member_heard heard[RAFT_MAX_MEMBERS];
+
+    struct raft_cache cache;
+    struct raft_outbox outbox;
+    uint64_t durable_write; /* stepped as RAFT_PERSISTED */
+
+    uint64_t handed_index; /* given to the node to apply */
+    uint64_t applied_index;
+    bool apply_fetching;
+
+    atomic_uint_fast64_t log_durable_write; /* by the writer thread */
+    pthread_mutex_t fetch_lock;
+    struct fetch *fetched; /* by the reader thread, newest first */
+    uv_async_t log_async;
+    uv_timer_t wake;
+
+    bool closing;
+    unsigned open_parts; /* handles of our own, and the net */
+    void (*on_closed)(void *ctx);
+    void *closed_ctx;
+};
+
+/* Where the payloads of the entries that one step appends come from. */
+struct payload_source {
+    struct buf *const *payloads;
+    const struct raft_entry_meta *metas; /* NULL: proposals of the write's term */
+};
+
+static void step(struct raft_driver *d, struct raft_event *event, struct payload_source source);
+
+static void settled(struct raft_driver *d)
+{
+    if (!d->closing)
+        d->callbacks.settled(d->callbacks.ctx);
+}
+
+/* ---- Old entries, through the reader thread ---------------------------------------------------
+ */
+
+static void on_log_read(void *ctx, int status, struct raft_entry *entries, uint32_t count)
+{
+    struct fetch *asked = ctx;
+    struct raft_driver *d = asked->driver;
+    struct fetch *got = memory_alloc(sizeof(*got) + count * sizeof(got->entries[0]));
+    *got = (struct fetch){.driver = d, .msg = asked->msg, .status = status, .count = count};
+    if (count)
+        memcpy(got->entries, entries, count * sizeof(got->entries[0]));
+    memory_free(asked);
+    pthread_mutex_lock(&d->fetch_lock);
+    got->next = d->fetched;
+    d->fetched = got;
+    pthread_mutex_unlock(&d->fetch_lock);
+    uv_async_send(&d->log_async);
+}
+
+static void fetch(struct raft_driver *d, uint64_t first, uint64_t last, const struct raft_msg *msg)
+{
+    struct fetch *asked = memory_zalloc(sizeof(*asked));
+    asked->driver = d;
+    if (msg)
+        asked->msg = *msg;
+    raft_log_read(d->log, &(struct raft_log_read){
+                              .first = first, .last = last, .ctx = asked, .on_read = on_log_read});
+}
+
+/* ---- Sending ----------------------------------------------------------------------------------
+ */
+
+static void send_now(struct raft_driver *d, const struct raft_msg *msg)
+{
+    struct raft_entry entries[RAFT_MAX_APPEND_ENTRIES];
+    if (msg->kind != RAFT_MSG_APPEND || msg->append.count == 0) {
+        raft_net_send(d->net, msg, NULL);
+        return;
+    }
+    assert(msg->append.count <= RAFT_MAX_APPEND_ENTRIES);
+    uint64_t first = msg->append.prev_index + 1;
+    if (raft_cache_get(&d->cache, first, msg->append.count, entries))
+        raft_net_send(d->net, msg, entries);
+    else if (raft_net_is_up(d->net, msg->to))
+        fetch(d, first, first + msg->append.count - 1, msg);
+}
+
+/* An append whose entries had to be read from disk; fewer than asked for are fine (raft.h). */
+static void send_fetched(struct raft_driver *d, struct fetch *f)
+{
+    if (f->status == 0 && raft_role(d->core) == RAFT_LEADER && raft_term(d->core) == f->msg.term) {
+        f->msg.append.count = f->count;
+        raft_net_send(d->net, &f->msg, f->entries);
+    }
+    for (uint32_t i = 0; i < f->count; i++)
+        buf_unref(f->entries[i].payload);
+}
+
+static void release_outbox(struct raft_driver *d)
+{
+    struct raft_msg msg;
+    while (raft_outbox_take(&d->outbox, d->durable_write, &msg))
+        send_now(d, &msg);
+}
+
+static void send_all(struct raft_driver *d)
+{
+    for (uint32_t i = 0; i < d->out->send_count; i++) {
+        const struct raft_send *s = &d->out->sends[i];
+        if (s->after_write <= d->durable_write)
+            send_now(d, &s->msg);
+        else
+            raft_outbox_put(&d->outbox, s);
+    }
+}
+
+/* ---- Applying ---------------------------------------------------------------------------------
+ */
+
+static void hand_over_entries(struct raft_driver *d, const struct raft_entry *entries,
+                              uint32_t count)
+{
+    assert(count > 0 && entries[0].index == d->handed_index + 1);
+    d->handed_index = entries[count - 1].index;
+    d->callbacks.apply(d->callbacks.ctx, entries, count);
+}
+
+static void apply_fetched(struct raft_driver *d, struct fetch *f)
+{
+    d->apply_fetching = false;
+    if (f->status < 0)
+        report_fatal("log: entry %ju, which is committed, cannot be read back: %s. Stop this node, "
+                     "set its data directory aside and start it again with -join",
+                     (uintmax_t)(d->handed_index + 1), strerror(-f->status));
+    hand_over_entries(d, f->entries, f->count);
+}
+
+/* Gives the node what is committed, as long as it does not fall too far behind. */
+static void feed_apply(struct raft_driver *d)
+{
+    struct raft_entry entries[RAFT_MAX_APPEND_ENTRIES];
+    uint64_t commit = raft_commit_index(d->core);
+    while (d->handed_index < commit && !d->apply_fetching) {
+        uint64_t first = d->handed_index + 1;
+        uint64_t backlog = d->handed_index - d->applied_index;
+        if (backlog >= RAFT_DRIVER_APPLY_BYTES / 1024)
+            return;
+        uint32_t count = commit - d->handed_index < RAFT_MAX_APPEND_ENTRIES
+                             ? (uint32_t)(commit - d->handed_index)
+                             : RAFT_MAX_APPEND_ENTRIES;
+        if (!raft_cache_get(&d->cache, first, count, entries)) {
+            d->apply_fetching = true;
+            fetch(d, first, first + count - 1, NULL);
+            return;
+        }
+        for (uint32_t i = 0; i < count; i++)
+            buf_ref(entries[i].payload);
+        hand_over_entries(d, entries, count);
+    }
+}
+
+void raft_driver_applied(struct raft_driver *d, uint64_t index)
+{
+    d->applied_index = index;
+    feed_apply(d);
+}
+
+/* ---- One step ---------------------------------------------------------------------------------
+ */
+
+/* The k-th entry that this step's write appends, with a payload reference of its own. */
+static struct raft_entry written_entry(const struct raft_write *w, uint32_t k,
+                                       struct payload_source source)
+{
+    struct raft_entry e = {.index = w->first + k, .term = w->term, .kind = RAFT_ENTRY_COMMAND};
+    if (w->own_kind) {
+        e.kind = w->own_kind;
+        e.payload = w->own_bytes ? buf_copy(w->own, w->own_bytes) : NULL;
+        return e;
+    }
+    e.payload = buf_ref(source.payloads[w->skip + k]);
+    if (source.metas) {
+        e.term = source.metas[w->skip + k].term;
+        e.kind = source.metas[w->skip + k].kind;
+    }
+    return e;
+}
+
+static void write_log(struct raft_driver *d, struct payload_source source)
+{
+    const struct raft_write *w = &d->out->write;
+    if (w->id == 0)
+        return;
+    if (w->truncate_from)
+        raft_cache_truncate(&d->cache, w->truncate_from);
+    struct raft_entry entries[RAFT_MAX_PROPOSE];
+    assert(w->count <= RAFT_MAX_PROPOSE);
+    for (uint32_t k = 0; k < w->count; k++) {
+        entries[k] = written_entry(w, k, source);
+        raft_cache_append(&d->cache, &entries[k]);
+    }
+    raft_log_submit(d->log, &(struct raft_log_write){.id = w->id,
+                                                     .truncate_from = w->truncate_from,
+                                                     .count = w->count,
+                                                     .entries = entries,
+                                                     .has_hard = w->has_hard,
+                                                     .hard = w->hard});
+    uint64_t durable = raft_durable_index(d->core);
+    raft_cache_evict(&d->cache, d->handed_index < durable ? d->handed_index : durable);
+}
+
+static void on_wake(uv_timer_t *timer);
+
+static void arm_timer(struct raft_driver *d, uint64_t now_us)
+{
+    uint64_t at_us = d->out->wake_at_us;
+    if (at_us == UINT64_MAX)
+        uv_timer_stop(&d->wake);
+    else
+        uv_timer_start(&d->wake, on_wake, at_us > now_us ? (at_us - now_us + 999) / 1000 : 0, 0);
+}
+
+static void adopt_members(struct raft_driver *d)
+{
+    uint64_t index = 0;
+    const struct raft_config *config = raft_config(d->core, &index);
+    if (!config || index == d->config_index)
+        return;
+    d->config_index = index;
+    struct member_heard heard[RAFT_MAX_MEMBERS] = {0};
+    for (uint32_t i = 0; i < config->count; i++) {
+        heard[i] = (struct member_heard){.id = config->members[i].id};
+        for (uint32_t k = 0; k < RAFT_MAX_MEMBERS; k++)
+            if (d->heard[k].id == heard[i].id)
+                heard[i] = d->heard[k];
+        heard[i].up = raft_net_is_up(d->net, heard[i].id);
+    }
+    pthread_mutex_lock(&d->core_lock);
+    memcpy(d->heard, heard, sizeof(heard));
+    pthread_mutex_unlock(&d->core_lock);
+    raft_net_set_members(d->net, config);
+}
+
+static void step(struct raft_driver *d, struct raft_event *event, struct payload_source source)
+{
+    event->now_us = clock_mono_us();
+    pthread_mutex_lock(&d->core_lock);
+    raft_step(d->core, event, d->out);
+    pthread_mutex_unlock(&d->core_lock);
+    if (event->kind == RAFT_PERSISTED)
+        d->durable_write = event->persisted.write_id;
+    write_log(d, source);
+    release_outbox(d);
+    send_all(d);
+    for (uint32_t i = 0; i < d->out->read_count; i++)
+        d->callbacks.read_done(d->callbacks.ctx, d->out->reads[i].token, d->out->reads[i].index,
+                               d->out->reads[i].ok);
+    feed_apply(d);
+    arm_timer(d, event->now_us);
+    if (d->out->changed) {
+        adopt_members(d);
+        d->callbacks.changed(d->callbacks.ctx);
+    }
+}
+
+static const struct payload_source no_payloads;
+
+static void on_wake(uv_timer_t *timer)
+{
+    struct raft_driver *d = timer->data;
+    step(d, &(struct raft_event){.kind = RAFT_TICK}, no_payloads);
+    settled(d);
+}
+
+/* ---- What the log's threads report ------------------------------------------------------------
+ */
+
+static void on_log_durable(void *ctx, uint64_t write_id)
+{
+    struct raft_driver *d = ctx;
+    atomic_store(&d->log_durable_write, write_id);
+    uv_async_send(&d->log_async);
+}
+
+static struct fetch *take_fetched(struct raft_driver *d)
+{
+    pthread_mutex_lock(&d->fetch_lock);
+    struct fetch *newest_first = d->fetched;
+    d->fetched = NULL;
+    pthread_mutex_unlock(&d->fetch_lock);
+    struct fetch *list = NULL;
+    while (newest_first) {
+        struct fetch *f = newest_first;
+        newest_first = f->next;
+        f->next = list;
+        list = f;
+    }
+    return list;
+}
+
+static void on_log_async(uv_async_t *async)
+{
+    struct raft_driver *d = async->data;
+    for (struct fetch *f = take_fetched(d), *next; f; f = next) {
+        next = f->next;
+        if (f->msg.kind)
+            send_fetched(d, f);
+        else
+            apply_fetched(d, f);
+        memory_free(f);
+    }
+    uint64_t durable = atomic_load(&d->log_durable_write);
+    if (durable > d->durable_write)
+        step(d, &(struct raft_event){.kind = RAFT_PERSISTED, .persisted = {durable}}, no_payloads);
+    feed_apply(d);
+    settled(d);
+}
+
+/* ---- What the net brings -----------------------------------------------------------------------
+ */
+
+static struct member_heard *heard_of(struct raft_driver *d, raft_id peer)
+{
+    for (uint32_t i = 0; i < RAFT_MAX_MEMBERS; i++)
+        if (d->heard[i].id == peer)
+            return &d->heard[i];
+    return NULL;
+}
+
+static void on_message(void *ctx, const struct raft_msg *msg, struct buf **payloads)
+{
+    struct raft_driver *d = ctx;
+    if (d->core && !d->closing) {
+        struct member_heard *heard = heard_of(d, msg->from);
+        if (heard)
+            heard->at_us = clock_mono_us();
+        step(d, &(struct raft_event){.kind = RAFT_MESSAGE, .message = msg},
+             (struct payload_source){.payloads = payloads, .metas = msg->append.entries});
+        settled(d);
+    }
+    for (uint32_t i = 0; msg->kind == RAFT_MSG_APPEND && i < msg->append.count; i++)
+        buf_unref(payloads[i]);
+}
+
+static enum raft_driver_sent append(struct raft_driver *d, struct buf *const *payloads,
+                                    uint32_t count)
+{
+    uint32_t bytes[RAFT_MAX_PROPOSE];
+    assert(count <= RAFT_MAX_PROPOSE);
+    for (uint32_t i = 0; i < count; i++) {
+        if (!d->callbacks.stamp(d->callbacks.ctx, payloads[i]))
+            return RAFT_SENT_NOWHERE;
+        bytes[i] = payloads[i]->bytes;
+    }
+    step(d, &(struct raft_event){.kind = RAFT_PROPOSE, .propose = {count, bytes}},
+         (struct payload_source){.payloads = payloads});
+    return d->out->refusal == RAFT_ACCEPTED ? RAFT_SENT_APPENDED : RAFT_SENT_NOWHERE;
+}
+
+static void on_forward(void *ctx, raft_id from, uint64_t seq, struct buf **payloads, uint32_t count)
+{
+    struct raft_driver *d = ctx;
+    enum raft_driver_sent sent = RAFT_SENT_NOWHERE;
+    if (d->core && !d->closing && raft_role(d->core) == RAFT_LEADER)
+        sent = append(d, payloads, count);
+    raft_net_forward_reply(d->net, from, seq, count,
+                           sent == RAFT_SENT_APPENDED ? RAFT_FORWARD_APPENDED
+                                                      : RAFT_FORWARD_REFUSED);
+    for (uint32_t i = 0; i < count; i++)
+        buf_unref(payloads[i]);
+    settled(d);
+}
+
+static void on_forward_reply(void *ctx, raft_id from, uint64_t seq, uint32_t count,
+                             enum raft_net_forward_status status)
+{
+    (void)from;
+    struct raft_driver *d = ctx;
+    if (d->closing)
+        return;
+    d->callbacks.forward_done(d->callbacks.ctx, seq, count, status == RAFT_FORWARD_APPENDED);
+    settled(d);
+}
+
+static void set_up(struct raft_driver *d, raft_id peer, bool up)
+{
+    pthread_mutex_lock(&d->core_lock);
+    struct member_heard *heard = heard_of(d, peer);
+    if (heard)
+        heard->up = up;
+    pthread_mutex_unlock(&d->core_lock);
+    d->callbacks.peer_changed(d->callbacks.ctx, peer);
+}
+
+static void on_peer_up(void *ctx, raft_id peer)
+{
+    struct raft_driver *d = ctx;
+    if (!d->core || d->closing)
+        return;
+    set_up(d, peer, true);
+    settled(d);
+}
+
+static void on_peer_lost(void *ctx, raft_id peer)
+{
+    struct raft_driver *d = ctx;
+    if (!d->core || d->closing)
+        return;
+    set_up(d, peer, false);
+    step(d, &(struct raft_event){.kind = RAFT_PEER_LOST, .lost = {peer}}, no_payloads);
+    settled(d);
+}
+
+static bool on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
+                     const char *from_address, raft_id expected_id)
+{
+    struct raft_driver *d = ctx;
+    return d->callbacks.claim(d->callbacks.ctx, cluster, from, from_name, from_address,
+                              expected_id);
+}
+
+/* ---- Joining -----------------------------------------------------------------------------------
+ */
+
+static bool in_contact(struct raft_driver *d, const struct raft_member *m)
+{
+    if (m->id == d->identity.id)
+        return true;
+    struct raft_peer_status status = raft_peer_status(d->core, m->id, clock_mono_us());
+    return status.contact_us < 2 * RAFT_DRIVER_ELECTION_US;
+}
+
+static enum raft_net_join_status change_members(struct raft_driver *d, enum raft_change_kind kind,
+                                                const struct raft_member *member)
+{
+    step(d, &(struct raft_event){.kind = RAFT_CHANGE, .change = {kind, *member}}, no_payloads);
+    switch (d->out->refusal) {
+    case RAFT_ACCEPTED:
+        return RAFT_JOIN_OK;
+    case RAFT_INVALID:
+        return RAFT_JOIN_REFUSED;
+    default:
+        return RAFT_JOIN_RETRY;
+    }
+}
+
+/* Joining is idempotent by name and incarnation: a node repeats it until it is a member. */
+static enum raft_net_join_status admit(struct raft_driver *d, const struct raft_net_join *join,
+                                       struct raft_net_join_reply *reply)
+{
+    const struct raft_config *config = raft_config(d->core, NULL);
+    struct raft_member wanted = {.id = join->id, .promote = join->voter};
+    memcpy(wanted.name, join->name, sizeof(wanted.name));
+    memcpy(wanted.address, join->address, sizeof(wanted.address));
+    const struct raft_member *known = raft_config_find(config, join->id);
+    if (known && strcmp(known->address, join->address) == 0)
+        return RAFT_JOIN_OK;
+    if (known)
+        return change_members(d, RAFT_CHANGE_ADDRESS, &wanted);
+
+    const struct raft_member *holder = raft_config_find_name(config, join->name);
+    if (!holder)
+        return change_members(d, RAFT_CHANGE_ADD, &wanted);
+    if (in_contact(d, holder)) {
+        snprintf(reply->why, sizeof(reply->why),
+                 "the name %s is taken by the member at %s: choose another -id", holder->name,
+                 holder->address);
+        return RAFT_JOIN_NAME_TAKEN;
+    }
+    /* The holder's data directory is gone, or it is down: its successor comes as a new member. */
+    enum raft_net_join_status status = change_members(d, RAFT_CHANGE_REMOVE, holder);
+    return status == RAFT_JOIN_OK ? RAFT_JOIN_RETRY : status;
+}
+
+static void on_join(void *ctx, const struct raft_net_join *join, struct raft_net_join_reply *reply)
+{
+    struct raft_driver *d = ctx;
+    *reply = (struct raft_net_join_reply){.status = RAFT_JOIN_RETRY};
+    snprintf(reply->why, sizeof(reply->why), "no leader yet");
+    if (!d->core || d->closing)
+        return;
+    reply->cluster = d->identity.cluster;
+    raft_id leader = raft_leader(d->core);
+    const struct raft_member *m = raft_config_find(raft_config(d->core, NULL), leader);
+    if (leader == d->identity.id) {
+        snprintf(reply->why, sizeof(reply->why), "the leader is busy with another change");
+        reply->status = admit(d, join, reply);
+        if (reply->status == RAFT_JOIN_REFUSED)
+            snprintf(reply->why, sizeof(reply->why),
+                     "the cluster is full (%d members) or %s names a member already",
+                     RAFT_MAX_MEMBERS, join->address);
+        settled(d);
+    } else if (leader && m) {
+        reply->status = RAFT_JOIN_REDIRECT;
+        memcpy(reply->leader_address, m->address, sizeof(m->address));
+    }
+}
+
+void raft_driver_join(struct raft_driver *d, const char *addresses,
+                      const struct raft_net_join *join,
+                      void (*on_reply)(void *ctx, const struct raft_net_join_reply *reply),
+                      void *ctx)
+{
+    raft_net_join_start(d->net, addresses, join, on_reply, ctx);
+}
+
+void raft_driver_set_cluster(struct raft_driver *d, uint64_t cluster)
+{
+    d->identity.cluster = cluster;
+    raft_net_set_cluster(d->net, cluster);
+}
+
+/* ---- Requests of the node ----------------------------------------------------------------------
+ */
+
+enum raft_driver_sent raft_driver_propose(struct raft_driver *d, uint64_t seq,
+                                          struct buf *const *payloads, uint32_t count)
+{
+    if (raft_role(d->core) == RAFT_LEADER)
+        return append(d, payloads, count);
+    raft_id leader = raft_leader(d->core);
+    if (leader == 0 || !raft_net_forward(d->net, leader, seq, payloads, count))
+        return RAFT_SENT_NOWHERE;
+    return RAFT_SENT_FORWARDED;
+}
+
+bool raft_driver_read(struct raft_driver *d, uint64_t token)
+{
+    step(d, &(struct raft_event){.kind = RAFT_READ, .read = {token}}, no_payloads);
+    return d->out->refusal == RAFT_ACCEPTED;
+}
+
+void raft_driver_hand_over(struct raft_driver *d)
+{
+    if (raft_role(d->core) != RAFT_LEADER)
+        return;
+    const struct raft_config *config = raft_config(d->core, NULL);
+    uint64_t now_us = clock_mono_us(), best_match = 0;
+    raft_id best = 0;
+    for (uint32_t i = 0; i < config->count; i++) {
+        const struct raft_member *m = &config->members[i];
+        struct raft_peer_status s = raft_peer_status(d->core, m->id, now_us);
+        if (m->id == d->identity.id || !m->voter || s.contact_us > RAFT_DRIVER_ELECTION_US)
+            continue;
+        if (best == 0 || s.match > best_match) {
+            best = m->id;
+            best_match = s.match;
+        }
+    }
+    if (best)
+        step(d, &(struct raft_event){.kind = RAFT_TRANSFER, .transfer = {best}}, no_payloads);
+}
+
+raft_id raft_driver_leader(const struct raft_driver *d)
+{
+    return raft_leader(d->core);
+}
+
+uint64_t raft_driver_commit_index(const struct raft_driver *d)
+{
+    return raft_commit_index(d->core);
+}
+
+static void member_status(struct raft_driver *d, const struct raft_member *m, uint64_t now_us,
+                          struct raft_driver_member_status *out)
+{
+    const struct member_heard *heard = heard_of(d, m->id);
+    *out = (struct raft_driver_member_status){.member = *m, .contact_ms = -1};
+    if (m->id == d->identity.id) {
+        out->match = raft_durable_index(d->core);
+        out->contact_ms = 0;
+        out->up = true;
+        return;
+    }
+    out->match = raft_peer_status(d->core, m->id, now_us).match;
+    if (heard) {
+        out->up = heard->up;
+        if (heard->at_us)
+            out->contact_ms = (int64_t)((now_us - heard->at_us) / 1000);
+    }
+}
+
+void raft_driver_status(struct raft_driver *d, struct raft_driver_status *out)
+{
+    pthread_mutex_lock(&d->core_lock);
+    uint64_t now_us = clock_mono_us();
+    const struct raft_config *config = raft_config(d->core, NULL);
+    const struct raft_member *self = raft_config_find(config, d->identity.id);
+    *out = (struct raft_driver_status){
+        .role = raft_role(d->core),
+        .voter = self && (self->voter || self->voter_out),
+        .quorum = raft_has_quorum(d->core, now_us),
+        .term = raft_term(d->core),
+        .leader = raft_leader(d->core),
+        .elections = raft_elections(d->core),
+        .commit_index = raft_commit_index(d->core),
+        .last_index = raft_last_index(d->core),
+        .base_index = raft_base_index(d->core),
+        .member_count = config->count,
+    };
+    for (uint32_t i = 0; i < config->count; i++)
+        member_status(d, &config->members[i], now_us, &out->members[i]);
+    pthread_mutex_unlock(&d->core_lock);
+}
+
+/* ---- Making a log ------------------------------------------------------------------------------
+ */
+
+struct founding {
+    pthread_mutex_t lock;
+    pthread_cond_t durable;
+    bool done;
+};
+
+static void on_founded(void *ctx, uint64_t write_id)
+{
+    (void)write_id;
+    struct founding *f = ctx;
+    pthread_mutex_lock(&f->lock);
+    f->done = true;
+    pthread_cond_signal(&f->durable);
+    pthread_mutex_unlock(&f->lock);
+}
+
+/* Makes a log and, unless `write` is NULL, waits until that first write is durable. */
+static int make_log(const char *log_dir, raft_id id, const struct raft_log_write *write,
+                    char why[RAFT_DRIVER_WHY_BYTES])
+{
+    struct founding f = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
+    struct raft_log *log;
+    struct raft_log_recovered recovered;
+    struct raft_log_options options = {
+        .dir = log_dir, .incarnation = id, .create = true, .ctx = &f, .on_durable = on_founded};
+    int status = raft_log_open(&options, &log, &recovered, why);
+    if (status < 0)
+        return status;
+    if (write) {
+        raft_log_submit(log, write);
+        pthread_mutex_lock(&f.lock);
+        while (!f.done)
+            pthread_cond_wait(&f.durable, &f.lock);
+        pthread_mutex_unlock(&f.lock);
+    }
+    raft_log_close(log);
+    return 0;
+}
+
+int raft_driver_make_log(const char *log_dir, raft_id id, char why[RAFT_DRIVER_WHY_BYTES])
+{
+    return make_log(log_dir, id, NULL, why);
+}
+
+int raft_driver_found(const char *log_dir, const struct raft_net_identity *founder,
+                      char why[RAFT_DRIVER_WHY_BYTES])
+{
+    struct raft_config config = {.count = 1};
+    uint8_t encoded[RAFT_MAX_CONFIG_BYTES];
+    config.members[0] = (struct raft_member){.id = founder->id, .voter = true};
+    memcpy(config.members[0].name, founder->name, sizeof(founder->name));
+    memcpy(config.members[0].address, founder->address, sizeof(founder->address));
+    size_t bytes = raft_config_encode(&config, encoded, sizeof(encoded));
+    struct raft_entry entry = {.index = 1,
+                               .term = 1,
+                               .kind = RAFT_ENTRY_CONFIG,
+                               .payload = buf_copy(encoded, (uint32_t)bytes)};
+    struct raft_log_write write = {
+        .id = 1, .count = 1, .entries = &entry, .has_hard = true, .hard = {.term = 1}};
+    int status = make_log(log_dir, founder->id, &write, why);
+    buf_unref(entry.payload);
+    return status;
+}
+
+/* ---- Starting and closing ----------------------------------------------------------------------
+ */
+
+int raft_driver_init(struct raft_driver **out, uv_loop_t *loop,
+                     const struct raft_net_identity *identity,
+                     const struct raft_driver_callbacks *callbacks, char why[RAFT_DRIVER_WHY_BYTES])
+{
+    struct raft_driver *d = memory_zalloc(sizeof(*d));
+    d->loop = loop;
+    d->callbacks = *callbacks;
+    d->identity = *identity;
+    pthread_mutex_init(&d->core_lock, NULL);
+    pthread_mutex_init(&d->fetch_lock, NULL);
+    struct raft_net_callbacks net = {.ctx = d,
+                                     .on_message = on_message,
+                                     .on_forward = on_forward,
+                                     .on_forward_reply = on_forward_reply,
+                                     .on_join = on_join,
+                                     .on_claim = on_claim,
+                                     .on_peer_up = on_peer_up,
+                                     .on_peer_lost = on_peer_lost};
+    int status = raft_net_init(&d->net, loop, identity, &net, why);
+    if (status < 0) {
+        memory_free(d);
+        return status;
+    }
+    uv_async_init(loop, &d->log_async, on_log_async);
+    uv_timer_init(loop, &d->wake);
+    d->log_async.data = d;
+    d->wake.data = d;
+    d->open_parts = 3;
+    *out = d;
+    return 0;
+}
+
+static void init_core(struct raft_driver *d)
+{
+    struct raft_options options = {.id = d->identity.id,
+                                   .heartbeat_us = RAFT_DRIVER_HEARTBEAT_US,
+                                   .election_us = RAFT_DRIVER_ELECTION_US,
+                                   .term_run_capacity = TERM_RUNS,
+                                   .entry_size_capacity = ENTRY_SIZES};
+    if (getrandom(&options.seed, sizeof(options.seed), 0) != sizeof(options.seed))
+        options.seed = clock_real_ns() ^ d->identity.id;
+    d->core = raft_init(memory_alloc(raft_bytes(&options)), &options);
+    d->out = memory_alloc(sizeof(*d->out));
+    raft_outbox_init(&d->outbox);
+}
+
+/* A configuration that was on file; false if its bytes are none. */
+static bool load_config(const struct buf *encoded, struct raft_config *config)
+{
+    return encoded && raft_config_decode(config, encoded->data, encoded->bytes);
+}
+
+/* The two newest configurations known, from the log and from the state machine. */
+static void fill_configs(struct raft_event *event, const struct raft_log_recovered *log,
+                         const struct raft_driver_start *start, struct raft_config configs[2])
+{
+    unsigned found = 0;
+    uint64_t indexes[2] = {0};
+    for (unsigned k = 0; k < 2; k++)
+        if (load_config(log->configs[k].payload, &configs[found]))
+            indexes[found++] = log->configs[k].index;
+    uint64_t oldest = found ? indexes[found - 1] : UINT64_MAX;
+    if (found < 2 && start->config_index < oldest && load_config(start->config, &configs[found]))
+        indexes[found++] = start->config_index;
+    event->start.config_index = indexes[0];
+    event->start.config = found > 0 ? &configs[0] : NULL;
+    event->start.previous_config_index = indexes[1];
+    event->start.previous_config = found > 1 ? &configs[1] : NULL;
+}
+
+/* A state machine ahead of its log (a power cut took the log's tail): the log starts behind it. */
+static int align_log(struct raft_driver *d, const struct raft_driver_start *start,
+                     struct raft_log_recovered *recovered, char why[RAFT_DRIVER_WHY_BYTES])
+{
+    if (start->applied_index < recovered->base_index) {
+        snprintf(
+            why, RAFT_DRIVER_WHY_BYTES,
+            "%s begins behind entry %ju but store.db ends at %ju: they do not belong together. "
+            "Set the data directory aside and start again with -join",
+            start->log_dir, (uintmax_t)recovered->base_index, (uintmax_t)start->applied_index);
+        return -EUCLEAN;
+    }
+    if (start->applied_index <= recovered->last_index)
+        return 0;
+    report_warn("log: the state machine is at entry %ju, the log ends at %ju: the log starts over "
+                "behind it",
+                (uintmax_t)start->applied_index, (uintmax_t)recovered->last_index);
+    int status = raft_log_restart(d->log, start->applied_index, start->applied_term);
+    if (status < 0) {
+        snprintf(why, RAFT_DRIVER_WHY_BYTES, "%s cannot be started over: %s", start->log_dir,
+                 strerror(-status));
+        return status;
+    }
+    *recovered = (struct raft_log_recovered){.hard = recovered->hard,
+                                             .base_index = start->applied_index,
+                                             .base_term = start->applied_term,
+                                             .last_index = start->applied_index};
+    return 0;
+}
+
+int raft_driver_start(struct raft_driver *d, const struct raft_driver_start *start,
+                      char why[RAFT_DRIVER_WHY_BYTES])
+{
+    struct raft_log_recovered recovered;
+    struct raft_log_options options = {.dir = start->log_dir,
+                                       .incarnation = d->identity.id,
+                                       .ctx = d,
+                                       .on_durable = on_log_durable};
+    int status = raft_log_open(&options, &d->log, &recovered, why);
+    if (status == 0)
+        status = align_log(d, start, &recovered, why);
+    if (status < 0)
+        return status;
+
+    struct raft_config *configs = memory_zalloc(2 * sizeof(*configs));
+    struct raft_event event = {.kind = RAFT_START,
+                               .start = {.hard = recovered.hard,
+                                         .base_index = recovered.base_index,
+                                         .base_term = recovered.base_term,
+                                         .last_index = recovered.last_index,
+                                         .applied_index = start->applied_index,
+                                         .run_count = recovered.run_count,
+                                         .runs = recovered.runs}};
+    fill_configs(&event, &recovered, start, configs);
+    d->handed_index = d->applied_index = start->applied_index;
+    raft_cache_init(&d->cache, recovered.last_index);
+    init_core(d);
+    step(d, &event, no_payloads);
+    adopt_members(d);
+    memory_free(configs);
+    return 0;
+}
+
+static void part_closed(struct raft_driver *d)
+{
+    if (--d->open_parts > 0)
+        return;
+    if (d->core) {
+        raft_cache_close(&d->cache);
+        raft_outbox_close(&d->outbox);
+        memory_free(d->core);
+        memory_free(d->out);
+    }
+    pthread_mutex_destroy(&d->core_lock);
+    pthread_mutex_destroy(&d->fetch_lock);
+    void (*on_closed)(void *ctx) = d->on_closed;
+    void *ctx = d->closed_ctx;
+    memory_free(d);
+    on_closed(ctx);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    part_closed(handle->data);
+}
+
+static void on_net_closed(void *ctx)
+{
+    part_closed(ctx);
+}
+
+void raft_driver_close(struct raft_driver *d, void (*on_closed)(void *ctx), void *ctx)
+{
+    d->closing = true;
+    d->on_closed = on_closed;
+    d->closed_ctx = ctx;
+    if (d->log)
+        raft_log_close(d->log);
+    for (struct fetch *f = take_fetched(d), *next; f; f = next) {
+        next = f->next;
+        for (uint32_t i = 0; i < f->count; i++)
+            buf_unref(f->entries[i].payload);
+        memory_free(f);
+    }
+    uv_close((uv_handle_t *)&d->log_async, on_handle_closed);
+    uv_close((uv_handle_t *)&d->wake, on_handle_closed);
+    raft_net_close(d->net, on_net_closed, d);
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * driver.h - runs the core on a libuv loop: events in, effects out.
+ *
+ * The driver owns the core, the log, the net and the payloads in memory. It turns messages, timers
+ * and finished writes into raft_step(), and carries the effects out in the order that raft.h asks
+ * for. It knows nothing of what the commands mean.
+ *
+ * Thread: the loop's, callbacks too, save raft_driver_status() and raft_driver_found().
+ */
+#ifndef RAFTFS_RAFT_DRIVER_H
+#define RAFTFS_RAFT_DRIVER_H
+
+#include <uv.h>
+
+#include "base/buf.h"
+#include "raft/log/log.h"
+#include "raft/net/net.h"
+#include "raft/raft.h"
+
+struct raft_driver;
+
+enum {
+    RAFT_DRIVER_WHY_BYTES = 512,
+    RAFT_DRIVER_HEARTBEAT_US = 100 * 1000,
+    RAFT_DRIVER_ELECTION_US = 700 * 1000,
+    RAFT_DRIVER_APPLY_BYTES = 16 * 1024 * 1024, /* handed over, not applied yet */
+};
+
+struct raft_driver_callbacks {
+    void *ctx;
+
+    /* Committed entries in log order, without a gap; their references pass over. */
+    void (*apply)(void *ctx, const struct raft_entry *entries, uint32_t count);
+
+    /* This node leads and is about to append the proposal; false if it is no command at all. */
+    bool (*stamp)(void *ctx, struct buf *payload);
+
+    /* A read asked for by raft_driver_read() was answered. */
+    void (*read_done)(void *ctx, uint64_t token, uint64_t index, bool ok);
+
+    /* `count` of this node's forwarded proposals from `seq` on were appended, or refused. */
+    void (*forward_done)(void *ctx, uint64_t seq, uint32_t count, bool appended);
+
+    /* A connection to a peer came up or broke: what was on its way there may be lost. */
+    void (*peer_changed)(void *ctx, raft_id peer);
+
+    /* Role, term, leader, quorum or members changed. */
+    void (*changed)(void *ctx);
+
+    /* Something moved; now is the moment to propose and to read again. Never nested. */
+    void (*settled)(void *ctx);
+
+    /* As raft_net_callbacks.on_claim. */
+    bool (*claim)(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
+                  const char *from_address, raft_id expected_id);
+};
+
+/* Listens on the identity's address; the core does not run yet. 0 or -errno with `why`. */
+int raft_driver_init(struct raft_driver **out, uv_loop_t *loop,
+                     const struct raft_net_identity *identity,
+                     const struct raft_driver_callbacks *callbacks,
+                     char why[RAFT_DRIVER_WHY_BYTES]);
+
+/* Where the state machine stands when the core starts. */
+struct raft_driver_start {
+    const char *log_dir;
+    uint64_t applied_index;
+    uint64_t applied_term;
+    uint64_t config_index;    /* of the configuration applied last; 0: none */
+    const struct buf *config; /* its encoding, or NULL */
+};
+
+/* Recovers the log and starts the core. Waits for the disk: call it before the loop's thread runs.
+ */
+int raft_driver_start(struct raft_driver *driver, const struct raft_driver_start *start,
+                      char why[RAFT_DRIVER_WHY_BYTES]);
+
+/*
+ * Makes the log of a new cluster: one configuration entry, of term 1, with this one voter.
+ * Synchronous; any thread; the log must not exist.
+ */
+int raft_driver_found(const char *log_dir, const struct raft_net_identity *founder,
+                      char why[RAFT_DRIVER_WHY_BYTES]);
+
+/* An empty log, for a node that joins. */
+int raft_driver_make_log(const char *log_dir, raft_id id, char why[RAFT_DRIVER_WHY_BYTES]);
+
+/* Closes log and net; on_closed runs once the loop holds no handle of the driver; then it is freed.
+ */
+void raft_driver_close(struct raft_driver *driver, void (*on_closed)(void *ctx), void *ctx);
+
+enum raft_driver_sent {
+    RAFT_SENT_NOWHERE = 0, /* no leader, or no room: nothing left this node; try again */
+    RAFT_SENT_APPENDED,    /* this node leads and has appended them */
+    RAFT_SENT_FORWARDED,   /* on their way to the leader; forward_done() may follow */
+};
+
+/*
+ * Proposes `count` (at most RAFT_MAX_PROPOSE) payloads, or forwards them to the leader. `seq`
+ * numbers the first one in forward_done(). Takes its own references.
+ */
+enum raft_driver_sent raft_driver_propose(struct raft_driver *driver, uint64_t seq,
+                                          struct buf *const *payloads, uint32_t count);
+
+/* Asks for a read index; false: no leader, or too many asked already. Else read_done() follows. */
+bool raft_driver_read(struct raft_driver *driver, uint64_t token);
+
+/* Hands leadership to the healthiest voter; a no-op on a node that does not lead. */
+void raft_driver_hand_over(struct raft_driver *driver);
+
+/* Becomes known to the cluster through any of `addresses`; as raft_net_join_start(). */
+void raft_driver_join(struct raft_driver *driver, const char *addresses,
+                      const struct raft_net_join *join,
+                      void (*on_reply)(void *ctx, const struct raft_net_join_reply *reply),
+                      void *ctx);
+
+void raft_driver_set_cluster(struct raft_driver *driver, uint64_t cluster);
+
+/* The state machine has applied up to here. */
+void raft_driver_applied(struct raft_driver *driver, uint64_t index);
+
+raft_id raft_driver_leader(const struct raft_driver *driver);
+uint64_t raft_driver_commit_index(const struct raft_driver *driver);
+
+/* A copy of what .status shows; any thread, waits at most for one raft_step(). */
+struct raft_driver_member_status {
+    struct raft_member member;
+    uint64_t match;     /* on the leader, and of this node itself */
+    int64_t contact_ms; /* since something was heard of it; 0: this node; -1: never */
+    bool up;            /* connected */
+};
+
+struct raft_driver_status {
+    enum raft_role role;
+    bool voter;
+    bool quorum;
+    uint64_t term;
+    raft_id leader;
+    uint64_t elections;
+    uint64_t commit_index;
+    uint64_t last_index;
+    uint64_t base_index;
+    uint32_t member_count;
+    struct raft_driver_member_status members[RAFT_MAX_MEMBERS];
+};
+
+void raft_driver_status(struct raft_driver *driver, struct raft_driver_status *out);
+
+#endif
