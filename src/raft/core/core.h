@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * core.h - the core's own state, and what its files offer each other.
+ *
+ * One struct raft, in one block of memory sized by raft_bytes(). step.c dispatches; each other file
+ * holds the rules of one topic. Nothing here is public.
+ */
+#ifndef RAFTFS_RAFT_CORE_H
+#define RAFTFS_RAFT_CORE_H
+
+#include <assert.h>
+
+#include "raft/core/logview.h"
+#include "raft/core/progress.h"
+#include "raft/raft.h"
+
+enum { MAX_READ_TOKENS = RAFT_MAX_READS };
+
+/* A read index asked for, on its way. */
+struct pending_read {
+    uint64_t token;
+    raft_id from;      /* who asked: this node, or a follower that forwarded it */
+    uint64_t index;    /* leader: the commit index when it was registered */
+    uint64_t round;    /* leader: confirmed by a quorum's echo of this round or a later one */
+    uint64_t asked_us; /* follower: when it was forwarded */
+};
+
+struct raft {
+    struct raft_options options;
+    uint64_t now_us;
+    uint64_t rng;
+    bool started;
+    struct raft_effects *out; /* of the step that is running */
+
+    struct raft_hard_state hard;
+    enum raft_role role;
+    raft_id leader;
+    uint64_t leader_contact_us; /* when it was heard last; ends stickiness when too long ago */
+    uint64_t election_at_us;    /* the next pre-vote starts then */
+    uint64_t role_since_us;
+    uint64_t elections;
+    uint64_t dropped;
+    bool had_quorum;
+
+    struct logview log;
+    uint64_t commit_index;
+    uint64_t term_start_index; /* leader: its no-op; reads and changes wait until it is committed */
+    uint64_t uncommitted_bytes;
+    uint64_t hard_write; /* the write that made the present hard state durable */
+
+    struct raft_config config; /* the newest, committed or not */
+    uint64_t config_index;
+    struct raft_config previous_config; /* in force again should the newest be truncated */
+    uint64_t previous_config_index;
+    struct raft_config scratch; /* one being decoded or made */
+
+    /* Candidates: who has answered for the election at hand, by member of `config`. */
+    bool granted[RAFT_MAX_MEMBERS];
+    bool transferred; /* this election was asked for by the leader */
+
+    /* Leader. */
+    struct progress peers[RAFT_MAX_MEMBERS]; /* by member of `config`; own slot unused */
+    uint64_t heartbeat_at_us;
+    uint64_t round; /* the newest heartbeat round */
+    bool round_wanted;
+    raft_id transfer_to;
+    uint64_t transfer_until_us;
+    bool transfer_sent;
+    uint64_t commit_told; /* the commit index that went out last */
+
+    struct pending_read reads[MAX_READ_TOKENS];
+    uint32_t read_count;
+};
+
+/* ---- role.c: the only writer of r->role ---- */
+void become_follower(struct raft *r, uint64_t term, raft_id leader);
+void become_pre_candidate(struct raft *r);
+void become_candidate(struct raft *r, bool transferred);
+void become_leader(struct raft *r);
+void set_leader(struct raft *r, raft_id leader);
+
+/* ---- election.c ---- */
+void election_tick(struct raft *r);
+void election_reset_timer(struct raft *r);
+void election_on_vote(struct raft *r, const struct raft_msg *m);
+void election_on_vote_reply(struct raft *r, const struct raft_msg *m);
+void election_on_timeout_now(struct raft *r, const struct raft_msg *m);
+void election_on_lost(struct raft *r, raft_id peer);
+void election_on_durable(struct raft *r);
+void election_check(struct raft *r);
+bool election_may_campaign(const struct raft *r);
+
+/* ---- leader.c ---- */
+void leader_tick(struct raft *r);
+void leader_propose(struct raft *r, uint32_t count, const uint32_t *bytes);
+void leader_append_own(struct raft *r, enum raft_entry_kind kind, const struct raft_config *config);
+void leader_on_append_reply(struct raft *r, const struct raft_msg *m);
+void leader_on_heartbeat_reply(struct raft *r, const struct raft_msg *m);
+void leader_advance_commit(struct raft *r);
+void leader_replicate(struct raft *r);
+void leader_flush(struct raft *r);
+void leader_transfer(struct raft *r, raft_id to);
+void leader_push_transfer(struct raft *r);
+bool leader_settled(const struct raft *r);
+
+/* ---- follower.c ---- */
+void follower_on_append(struct raft *r, const struct raft_msg *m);
+void follower_on_heartbeat(struct raft *r, const struct raft_msg *m);
+
+/* ---- read.c ---- */
+void read_ask(struct raft *r, uint64_t token);
+void read_on_request(struct raft *r, const struct raft_msg *m);
+void read_on_reply(struct raft *r, const struct raft_msg *m);
+void read_confirm(struct raft *r);
+void read_fail_all(struct raft *r);
+void read_tick(struct raft *r);
+
+/* ---- membership.c ---- */
+void membership_change(struct raft *r, enum raft_change_kind kind, const struct raft_member *m);
+void membership_adopt(struct raft *r, const struct raft_config *config, uint64_t index);
+void membership_roll_back(struct raft *r, uint64_t truncate_from);
+void membership_advance(struct raft *r);
+bool membership_is_voter(const struct raft *r, raft_id id);
+int membership_slot(const struct raft *r, raft_id id);
+
+/* ---- quorum.c: pure ---- */
+uint64_t quorum_commit(const struct raft_config *config, const uint64_t *match);
+bool quorum_reached(const struct raft_config *config, const bool *yes);
+
+/* ---- effects.c ---- */
+void effects_begin(struct raft *r, struct raft_effects *out);
+bool effects_send(struct raft *r, const struct raft_msg *m, uint64_t after_write);
+uint64_t effects_write_hard(struct raft *r);
+uint64_t effects_write_entries(struct raft *r, uint64_t truncate_from, uint32_t count,
+                               uint32_t skip);
+void effects_read_done(struct raft *r, uint64_t token, uint64_t index, bool ok);
+bool effects_write_room(const struct raft *r);
+
+/* ---- invariant.c ---- */
+void invariant_step(const struct raft *r);
+
+static inline bool peer_is_self(const struct raft *r, raft_id id)
+{
+    return id == r->options.id;
+}
+
+#endif

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * election.c - time-outs, pre-votes, votes, stickiness, the end of a leader without a quorum.
+ *
+ * A node that hears no leader asks first whether it could win (thesis 9.6): a pre-vote changes
+ * nobody's term, so a node that was cut off does not disturb the others when it comes back. A voter
+ * that heard its leader within an election timeout refuses (thesis 4.2.3), unless the leader itself
+ * asked for the election. A refusal carries the voter's term, or a higher term would never spread
+ * among pre-candidates.
+ *
+ * Votes are given without a look at the local configuration, which may be older than the
+ * candidate's (thesis 4.1); a learner that was promoted without knowing it must vote.
+ */
+#include "raft/core/core.h"
+
+static uint64_t random_below(struct raft *r, uint64_t bound)
+{
+    /* splitmix64 */
+    uint64_t z = (r->rng += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return (z ^ (z >> 31)) % bound;
+}
+
+void election_reset_timer(struct raft *r)
+{
+    r->election_at_us =
+        r->now_us + r->options.election_us + random_below(r, r->options.election_us);
+}
+
+/*
+ * Only a voter campaigns, and not while its own log is still on the way to its disk. Who is a voter
+ * no more by an entry that is not committed yet must be able to: a leader that removed itself and
+ * lost office may be the only one with that entry, and then nobody else can win (thesis 4.2.2).
+ */
+bool election_may_campaign(const struct raft *r)
+{
+    const struct raft_member *before = NULL;
+    if (r->config_index > r->commit_index)
+        before = raft_config_find(&r->previous_config, r->options.id);
+    bool voter = membership_is_voter(r, r->options.id) || (before && before->voter);
+    return voter && r->log.durable_index == r->log.last_index;
+}
+
+static bool won(const struct raft *r)
+{
+    return quorum_reached(&r->config, r->granted);
+}
+
+static void ask_all(struct raft *r, enum raft_msg_kind kind, uint64_t term, uint64_t after_write)
+{
+    for (uint32_t i = 0; i < r->config.count; i++) {
+        const struct raft_member *m = &r->config.members[i];
+        if (!m->voter && !m->voter_out)
+            continue;
+        effects_send(r,
+                     &(struct raft_msg){.kind = kind,
+                                        .to = m->id,
+                                        .term = term,
+                                        .vote = {.last_index = r->log.durable_index,
+                                                 .last_term = logview_durable_term(&r->log),
+                                                 .transfer = r->transferred}},
+                     after_write);
+    }
+}
+
+static void campaign(struct raft *r, bool transferred)
+{
+    become_candidate(r, transferred);
+    ask_all(r, RAFT_MSG_VOTE, r->hard.term, r->hard_write);
+}
+
+static void pre_campaign(struct raft *r)
+{
+    if (!election_may_campaign(r)) {
+        set_leader(r, 0);
+        election_reset_timer(r);
+        return;
+    }
+    become_pre_candidate(r);
+    r->transferred = false;
+    int self = membership_slot(r, r->options.id);
+    if (self >= 0)
+        r->granted[self] = true; /* a pre-vote promises nothing, so nothing need be durable */
+    if (won(r))
+        campaign(r, false);
+    else
+        ask_all(r, RAFT_MSG_PREVOTE, r->hard.term + 1, 0);
+}
+
+void election_tick(struct raft *r)
+{
+    if (r->role != RAFT_LEADER && r->now_us >= r->election_at_us)
+        pre_campaign(r);
+}
+
+/* A candidate's vote for itself counts when it is durable, like any other. */
+void election_on_durable(struct raft *r)
+{
+    int self = membership_slot(r, r->options.id);
+    if (r->role != RAFT_CANDIDATE || r->log.durable_write_id < r->hard_write)
+        return;
+    if (self >= 0)
+        r->granted[self] = true;
+    if (won(r))
+        become_leader(r);
+}
+
+/* Thesis 3.6.1; against all of our log, durable or not, since we may acknowledge it any moment. */
+static bool up_to_date(const struct raft *r, const struct raft_msg *m)
+{
+    uint64_t term = logview_last_term(&r->log);
+    return m->vote.last_term > term ||
+           (m->vote.last_term == term && m->vote.last_index >= r->log.last_index);
+}
+
+static bool hears_leader(const struct raft *r)
+{
+    if (r->role == RAFT_LEADER)
+        return true; /* check-quorum ends it within an election timeout */
+    return r->leader != 0 && r->now_us < r->leader_contact_us + r->options.election_us;
+}
+
+static void answer(struct raft *r, const struct raft_msg *m, bool granted, uint64_t after_write)
+{
+    bool pre = m->kind == RAFT_MSG_PREVOTE;
+    effects_send(r,
+                 &(struct raft_msg){.kind = pre ? RAFT_MSG_PREVOTE_REPLY : RAFT_MSG_VOTE_REPLY,
+                                    .to = m->from,
+                                    .term = r->hard.term,
+                                    .vote_reply = {.election_term = m->term, .granted = granted}},
+                 after_write);
+}
+
+void election_on_vote(struct raft *r, const struct raft_msg *m)
+{
+    bool pre = m->kind == RAFT_MSG_PREVOTE;
+    bool sticky = hears_leader(r) && !m->vote.transfer;
+    if (m->term < r->hard.term || sticky || (pre && m->term == r->hard.term)) {
+        answer(r, m, false, r->hard_write);
+        return;
+    }
+    if (pre) {
+        answer(r, m, up_to_date(r, m), 0);
+        return;
+    }
+    if (m->term > r->hard.term)
+        become_follower(r, m->term, 0);
+    bool free = r->hard.vote == 0 || r->hard.vote == m->from;
+    bool grant = r->role == RAFT_FOLLOWER && free && up_to_date(r, m);
+    if (grant && r->hard.vote == 0) {
+        r->hard.vote = m->from;
+        effects_write_hard(r);
+    }
+    if (grant)
+        election_reset_timer(r);
+    answer(r, m, grant, r->hard_write);
+}
+
+void election_on_vote_reply(struct raft *r, const struct raft_msg *m)
+{
+    bool pre = m->kind == RAFT_MSG_PREVOTE_REPLY;
+    uint64_t asked = pre ? r->hard.term + 1 : r->hard.term;
+    if (m->term > r->hard.term) {
+        become_follower(r, m->term, 0);
+        return;
+    }
+    int slot = membership_slot(r, m->from);
+    if (slot < 0 || !m->vote_reply.granted || m->vote_reply.election_term != asked ||
+        r->role != (pre ? RAFT_PRE_CANDIDATE : RAFT_CANDIDATE))
+        return;
+    r->granted[slot] = true;
+    if (!won(r))
+        return;
+    if (pre)
+        campaign(r, false);
+    else
+        become_leader(r);
+}
+
+/* The leader wants us to take over at once (thesis 3.10): no pre-vote, and no stickiness. */
+void election_on_timeout_now(struct raft *r, const struct raft_msg *m)
+{
+    if (m->from == r->leader && r->role == RAFT_FOLLOWER && election_may_campaign(r))
+        campaign(r, true);
+}
+
+/* The leader's process has died: there is nothing left to be loyal to, and nothing to wait for. */
+void election_on_lost(struct raft *r, raft_id peer)
+{
+    if (r->role == RAFT_LEADER || peer != r->leader)
+        return;
+    set_leader(r, 0);
+    uint64_t soon_us = r->now_us + random_below(r, r->options.heartbeat_us / 4 + 1);
+    if (soon_us < r->election_at_us)
+        r->election_at_us = soon_us;
+}
+
+/*
+ * Check-quorum: a leader that a majority has not answered for an election timeout steps down and
+ * falls silent, or its heartbeats would keep a bridge node loyal to it (openraft #2080).
+ */
+void election_check(struct raft *r)
+{
+    bool heard[RAFT_MAX_MEMBERS] = {false};
+    if (r->role != RAFT_LEADER)
+        return;
+    for (uint32_t i = 0; i < r->config.count; i++) {
+        uint64_t contact_us = r->peers[i].contact_us;
+        if (contact_us < r->role_since_us)
+            contact_us = r->role_since_us;
+        heard[i] = peer_is_self(r, r->config.members[i].id) ||
+                   r->now_us < contact_us + r->options.election_us;
+    }
+    if (!quorum_reached(&r->config, heard))
+        become_follower(r, r->hard.term, 0);
+}
