@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <sys/random.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
@@ -54,14 +54,16 @@ static struct backend_change **slot(struct changes *c, uint64_t seq)
     return &c->window[seq % WINDOW];
 }
 
-struct changes *changes_init(struct contact *contact, uint64_t incarnation)
+struct changes *changes_init(struct contact *contact, uint64_t incarnation, uint64_t boot)
 {
     struct changes *c = memory_zalloc(sizeof(*c));
     c->contact = contact;
     c->incarnation = incarnation;
-    if (getrandom(&c->boot, sizeof(c->boot), 0) != sizeof(c->boot))
-        c->boot = clock_real_ns();
-    struct command open = {.op = COMMAND_SESSION, .incarnation = incarnation, .boot = c->boot};
+    c->boot = boot;
+    struct command open = {.op = COMMAND_SESSION,
+                           .incarnation = incarnation,
+                           .boot = boot,
+                           .caller = {.uid = getuid(), .gid = getgid()}};
     c->session_command = command_encode(&open);
     pthread_mutex_init(&c->lock, NULL);
     queue_init(&c->asked);
@@ -283,8 +285,8 @@ void changes_forwarded(struct changes *c, uint64_t seq, uint32_t count, bool app
 
 bool changes_applied(struct changes *c, const struct store_result *result)
 {
-    if (result->incarnation == c->incarnation && result->boot == c->boot && c->boot != 0 &&
-        c->session == 0 && result->status == 0) {
+    if (result->incarnation == c->incarnation && result->boot == c->boot && c->session == 0 &&
+        result->status == 0) {
         c->session = result->session;
         return true;
     }

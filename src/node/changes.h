@@ -26,7 +26,7 @@
 
 struct changes;
 
-struct changes *changes_init(struct contact *contact, uint64_t incarnation);
+struct changes *changes_init(struct contact *contact, uint64_t incarnation, uint64_t boot);
 void changes_close(struct changes *changes);
 
 /* True if the loop should call changes_pump(). */

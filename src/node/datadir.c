@@ -52,9 +52,9 @@ int datadir_save(const struct datadir *dir)
     char text[TEXT_BYTES], path[PATH_BYTES], aside[PATH_BYTES];
     int n = snprintf(text, sizeof(text),
                      "raftfs %d\nname %s\naddress %s\ncluster %016" PRIx64
-                     "\nincarnation %016" PRIx64 "\nstate %s\n",
+                     "\nincarnation %016" PRIx64 "\nstate %s\nboot %" PRIu64 "\n",
                      FORMAT, dir->identity.name, dir->identity.address, dir->identity.cluster,
-                     dir->identity.id, state_names[dir->state]);
+                     dir->identity.id, state_names[dir->state], dir->boot);
     path_in(dir, "identity", path);
     path_in(dir, "identity.new", aside);
     int status = write_synced(aside, text, (size_t)n);
@@ -69,9 +69,9 @@ static bool parse(struct datadir *dir, const char *text)
     int end = 0;
     if (sscanf(text,
                "raftfs 1\nname %63s\naddress %127s\ncluster %" SCNx64 "\nincarnation %" SCNx64
-               "\nstate %15s%n",
+               "\nstate %15s\nboot %" SCNu64 "%n",
                dir->identity.name, dir->identity.address, &dir->identity.cluster, &dir->identity.id,
-               state, &end) != 5)
+               state, &dir->boot, &end) != 6)
         return false;
     for (enum datadir_state s = DATADIR_FOUNDING; s <= DATADIR_MEMBER; s++)
         if (strcmp(state, state_names[s]) == 0)
@@ -156,7 +156,17 @@ static int make_identity(struct datadir *dir, const char *name, const char *addr
         return -EIO;
     dir->identity.id = random[0] | 1; /* never 0 */
     dir->identity.cluster = joining ? 0 : random[1] | 1;
-    return datadir_save(dir);
+    return 0;
+}
+
+static int count_boot(struct datadir *dir, char why[DATADIR_WHY_BYTES])
+{
+    dir->boot++;
+    int status = datadir_save(dir);
+    if (status < 0)
+        snprintf(why, DATADIR_WHY_BYTES, "%s/identity cannot be written: %s", dir->path,
+                 strerror(-status));
+    return status;
 }
 
 int datadir_open(struct datadir *dir, const char *path, const char *name, const char *address,
@@ -169,9 +179,6 @@ int datadir_open(struct datadir *dir, const char *path, const char *name, const 
     if (status == -ENOENT) {
         status = make_identity(dir, name, address, joining);
         dir->fresh = true;
-        if (status < 0)
-            snprintf(why, DATADIR_WHY_BYTES, "%s/identity cannot be written: %s", path,
-                     strerror(-status));
     } else if (status == 0 && strcmp(dir->identity.name, name) != 0) {
         snprintf(why, DATADIR_WHY_BYTES,
                  "the data directory %s belongs to node %s, not %s: start it with -id %s, or give "
@@ -179,6 +186,8 @@ int datadir_open(struct datadir *dir, const char *path, const char *name, const 
                  path, dir->identity.name, name, dir->identity.name, name);
         status = -EEXIST;
     }
+    if (status == 0)
+        status = count_boot(dir, why);
     if (status < 0)
         datadir_close(dir);
     return status;

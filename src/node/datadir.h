@@ -10,12 +10,14 @@
  *     cluster 91c3a0f3d2b14e57
  *     incarnation 5be0c7e1f7a6a0b2
  *     state member
+ *     boot 3
  *
  * The incarnation is drawn when the directory is made, and identifies the member in messages,
  * configurations, log and store: a wiped node that comes back under its old name is somebody else.
  * state is `founding` until the log of a new cluster is durable, `joining` until a configuration
  * that holds this node has been applied, `member` from then on. A joining directory never starts a
- * cluster.
+ * cluster. boot counts the starts: a session is one boot's, and a later boot ends the earlier
+ * one's.
  *
  * DIR/lock is locked (flock) for as long as a daemon uses the directory. One thread at a time.
  */
@@ -36,13 +38,15 @@ struct datadir {
     int lock_fd;
     bool fresh; /* made just now, or founding was never finished */
     enum datadir_state state;
+    uint64_t boot; /* from 1 */
     struct raft_net_identity identity;
 };
 
 /*
  * Locks the directory, making it if need be, and reads whose it is; an empty one becomes `name`'s,
- * founding or joining. 0, or a negative errno with a line in `why`: -EBUSY (another daemon),
- * -EEXIST (another node's), -EUCLEAN (not readable as an identity), -EPROTO (a newer format).
+ * founding or joining. Counts this boot. 0, or a negative errno with a line in `why`: -EBUSY
+ * (another daemon), -EEXIST (another node's), -EUCLEAN (not readable as an identity), -EPROTO (a
+ * newer format).
  */
 int datadir_open(struct datadir *dir, const char *path, const char *name, const char *address,
                  bool joining, char why[DATADIR_WHY_BYTES]);

@@ -598,7 +598,7 @@ static int init_loop(struct node *n)
 static void init_requests(struct node *n)
 {
     contact_init(&n->contact, n->options->timeout_ms * 1000ull, clock_mono_us());
-    n->changes = changes_init(&n->contact, n->dir.identity.id);
+    n->changes = changes_init(&n->contact, n->dir.identity.id, n->dir.boot);
     n->barriers = barriers_init(&n->contact, n->options->local_reads);
     n->applier = applier_init(&(struct applier_options){.store = n->store,
                                                         .ctx = n,

@@ -52,8 +52,6 @@ struct store_options {
     const char *dir;      /* DIR/store.db, and DIR/orphans for files unlinked while open */
     uint64_t incarnation; /* the data directory's; must match the database's */
     bool create;          /* make an empty one; otherwise it must be there */
-    uint32_t root_uid;    /* of the root directory that a new store starts with */
-    uint32_t root_gid;
     void *ctx;
     /* Whether this node has the inode open: then its content is kept aside when it goes. */
     bool (*is_open)(void *ctx, uint64_t ino);

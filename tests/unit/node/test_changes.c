@@ -99,7 +99,7 @@ static int setup(void **state)
     uint64_t now_us = clock_mono_us();
     contact_init(&contact, TIMEOUT_US, now_us);
     contact_leader(&contact, true, now_us);
-    changes = changes_init(&contact, INCARNATION);
+    changes = changes_init(&contact, INCARNATION, 1);
     return 0;
 }
 

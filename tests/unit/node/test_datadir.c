@@ -125,10 +125,10 @@ static void nonsense_is_refused(void **state)
     static const char *const texts[] = {
         "",
         "hello\n",
-        "raftfs 1\nname node1\naddress a:1\ncluster 1\nincarnation 0\nstate member\n",
+        "raftfs 1\nname node1\naddress a:1\ncluster 1\nincarnation 0\nstate member\nboot 1\n",
         "raftfs 1\nname node1\naddress a:1\ncluster 1\nincarnation 1\nstate chief\n",
-        "raftfs 1\nname node1\naddress a:1\ncluster 1\nincarnation 1\nstate member",
-        "raftfs 1\nname node1\naddress a:1\ncluster 1\nincarnation 1\nstate member\nmore\n",
+        "raftfs 1\nname node1\naddress a:1\ncluster 1\nincarnation 1\nstate member\nboot 1",
+        "raftfs 1\nname node1\naddress a:1\ncluster 1\nincarnation 1\nstate member\nboot 1\nmore\n",
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         struct datadir dir;

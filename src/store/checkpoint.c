@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A passive checkpoint copies what no reader needs any more and waits for nobody, so the log can
+ * only start over at a moment when all of it has been copied. Under constant load that moment may
+ * never come by itself: beyond CHECKPOINT_MAX_PAGES the apply thread waits until the checkpoint
+ * that runs beside it is through.
+ */
+#include "store/checkpoint.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "base/memory.h"
+#include "base/report.h"
+#include "store/sql.h"
+
+struct checkpoint {
+    struct sql sql;
+    const _Atomic(uint64_t) *applied;
+    _Atomic(uint64_t) durable;
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool due;
+    bool running;
+    bool closing;
+};
+
+/* One checkpoint; true if all of the write-ahead log is in the database now. */
+static bool run(struct checkpoint *c, int mode)
+{
+    uint64_t applied = atomic_load(c->applied);
+    int pages = 0;
+    int copied = 0;
+    int rc = sqlite3_wal_checkpoint_v2(c->sql.db, "main", mode, &pages, &copied);
+    bool whole = rc == SQLITE_OK && copied == pages;
+    if (whole)
+        atomic_store(&c->durable, applied);
+    else if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY)
+        report_error("store.db: cannot be checkpointed: %s; check this node's disk",
+                     sqlite3_errmsg(c->sql.db));
+    return whole;
+}
+
+static void *checkpoint_main(void *arg)
+{
+    struct checkpoint *c = arg;
+    pthread_mutex_lock(&c->lock);
+    while (!c->closing) {
+        if (!c->due) {
+            pthread_cond_wait(&c->changed, &c->lock);
+            continue;
+        }
+        c->due = false;
+        c->running = true;
+        pthread_mutex_unlock(&c->lock);
+        run(c, SQLITE_CHECKPOINT_PASSIVE);
+        pthread_mutex_lock(&c->lock);
+        c->running = false;
+        pthread_cond_broadcast(&c->changed);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return NULL;
+}
+
+int checkpoint_open(struct checkpoint **out, const char *path, const _Atomic(uint64_t) *applied)
+{
+    struct checkpoint *c = memory_zalloc(sizeof(*c));
+    int error = sql_open(&c->sql, path, SQLITE_OPEN_READWRITE);
+    if (error) {
+        memory_free(c);
+        return error;
+    }
+    c->applied = applied;
+    /* What recovery found may be in the page cache only: make it durable before it is counted. */
+    run(c, SQLITE_CHECKPOINT_PASSIVE);
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->changed, NULL);
+    int rc = pthread_create(&c->thread, NULL, checkpoint_main, c);
+    if (rc)
+        report_fatal("cannot start the checkpoint thread; raise the limit of threads");
+    *out = c;
+    return 0;
+}
+
+void checkpoint_grown(struct checkpoint *c, int pages)
+{
+    if (pages < CHECKPOINT_PAGES)
+        return;
+    pthread_mutex_lock(&c->lock);
+    if (!c->running)
+        c->due = true;
+    pthread_cond_broadcast(&c->changed);
+    while (pages >= CHECKPOINT_MAX_PAGES && (c->due || c->running))
+        pthread_cond_wait(&c->changed, &c->lock);
+    pthread_mutex_unlock(&c->lock);
+}
+
+uint64_t checkpoint_durable_index(const struct checkpoint *c)
+{
+    return atomic_load(&c->durable);
+}
+
+void checkpoint_close(struct checkpoint *c)
+{
+    if (!c)
+        return;
+    pthread_mutex_lock(&c->lock);
+    c->closing = true;
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+    pthread_join(c->thread, NULL);
+    run(c, SQLITE_CHECKPOINT_TRUNCATE);
+    sql_close(&c->sql);
+    pthread_cond_destroy(&c->changed);
+    pthread_mutex_destroy(&c->lock);
+    memory_free(c);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * checkpoint.h - moves SQLite's write-ahead log into the database, on a thread of its own.
+ *
+ * Nothing in SQLite is synced when a batch is applied; the Raft log holds it. A checkpoint syncs,
+ * and what had been applied when it began is then durable here. It runs once the write-ahead log
+ * has grown by CHECKPOINT_PAGES, beside the apply thread and without holding it up; an idle store
+ * is left alone.
+ */
+#ifndef RAFTFS_STORE_CHECKPOINT_H
+#define RAFTFS_STORE_CHECKPOINT_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+struct checkpoint;
+
+enum {
+    CHECKPOINT_PAGES = 2048,      /* 8 MiB: a checkpoint is due */
+    CHECKPOINT_MAX_PAGES = 16384, /* 64 MiB: the apply thread waits for it, so that it can end */
+};
+
+/* `applied` is the index that queries see. 0 or a negative errno. */
+int checkpoint_open(struct checkpoint **out, const char *path, const _Atomic(uint64_t) *applied);
+
+/* The write-ahead log has this many pages now. Apply thread. */
+void checkpoint_grown(struct checkpoint *c, int pages);
+
+uint64_t checkpoint_durable_index(const struct checkpoint *c); /* any thread */
+
+/* A last checkpoint, and the end of the thread. */
+void checkpoint_close(struct checkpoint *c);
+
+#endif

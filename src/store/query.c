@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Queries: one read transaction each, on a connection of the pool. SQLite's write-ahead log gives
+ * each of them the state after some whole batch, and at least the one that was published last.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "store/internal.h"
+
+/* A reader with its transaction begun; NULL with the error. */
+static struct sql *begin(struct store *s, int *error)
+{
+    struct sql *sql = readers_take(s->readers, error);
+    if (sql)
+        sql_begin(sql, false);
+    return sql;
+}
+
+/* Ends it; an error of SQLite's goes before what the query came to. */
+static int end(struct store *s, struct sql *sql, int status)
+{
+    int error = sql_end(sql);
+    readers_give(s->readers, sql);
+    return error ? error : status;
+}
+
+static bool get_inode(struct sql *sql, uint64_t ino, struct inode *inode)
+{
+    sqlite3_stmt *q = sql_get(sql, SQL_INODE_GET);
+    sql_bind_u64(sql, q, 1, ino);
+    bool found = sql_step(sql, q);
+    if (found)
+        tree_read_inode(q, 0, ino, inode);
+    sql_done(q);
+    return found;
+}
+
+static int get_dir(struct sql *sql, uint64_t ino, struct inode *dir)
+{
+    if (!get_inode(sql, ino, dir))
+        return -ESTALE;
+    return S_ISDIR(dir->attr.mode) ? 0 : -ENOTDIR;
+}
+
+static bool is_dots(const char *name, size_t bytes)
+{
+    return name[0] == '.' && (bytes == 1 || (bytes == 2 && name[1] == '.'));
+}
+
+/* The usual case: one join. Finding nothing says nothing yet about the parent. */
+static bool find_child(struct sql *sql, uint64_t parent, const char *name, size_t bytes,
+                       struct store_attr *attr)
+{
+    sqlite3_stmt *q = sql_get(sql, SQL_LOOKUP);
+    sql_bind_u64(sql, q, 1, parent);
+    sql_bind_blob(sql, q, 2, name, bytes);
+    struct inode inode;
+    bool found = sql_step(sql, q);
+    if (found) {
+        tree_read_inode(q, 1, sql_u64(q, 0), &inode);
+        *attr = inode.attr;
+    }
+    sql_done(q);
+    return found;
+}
+
+static int lookup(struct sql *sql, uint64_t parent, const char *name, size_t bytes,
+                  struct store_attr *attr)
+{
+    struct inode dir;
+    if (bytes > COMMAND_NAME_BYTES)
+        return -ENAMETOOLONG;
+    if (find_child(sql, parent, name, bytes, attr))
+        return 0;
+    int error = get_dir(sql, parent, &dir);
+    if (error || bytes == 0 || !is_dots(name, bytes))
+        return error ? error : -ENOENT;
+    if (bytes == 2 && !get_inode(sql, dir.dotdot, &dir))
+        return -ESTALE;
+    *attr = dir.attr;
+    return 0;
+}
+
+int store_lookup(struct store *s, uint64_t parent, const char *name, size_t name_bytes,
+                 struct store_attr *attr)
+{
+    int error;
+    struct sql *sql = begin(s, &error);
+    if (!sql)
+        return error;
+    return end(s, sql, lookup(sql, parent, name, name_bytes, attr));
+}
+
+int store_getattr(struct store *s, uint64_t ino, struct store_attr *attr)
+{
+    int error;
+    struct sql *sql = begin(s, &error);
+    if (!sql)
+        return error;
+    struct inode inode;
+    bool found = get_inode(sql, ino, &inode);
+    if (found)
+        *attr = inode.attr;
+    error = end(s, sql, 0);
+    if (error || found)
+        return error;
+    return orphans_getattr(s->orphans, ino, attr) ? 0 : -ESTALE;
+}
+
+/* Fills out[0, bytes) from the chunks; what no chunk holds is zero. */
+static void read_chunks(struct sql *sql, uint64_t ino, uint64_t offset, size_t bytes, uint8_t *out)
+{
+    memset(out, 0, bytes);
+    sqlite3_stmt *q = sql_get(sql, SQL_CHUNK_LIST);
+    sql_bind_u64(sql, q, 1, ino);
+    sql_bind_u64(sql, q, 2, offset / STORE_CHUNK_BYTES);
+    sql_bind_u64(sql, q, 3, (offset + bytes - 1) / STORE_CHUNK_BYTES);
+    while (sql_step(sql, q)) {
+        uint64_t start = sql_u64(q, 0) * STORE_CHUNK_BYTES;
+        uint64_t stop = start + (uint64_t)sqlite3_column_bytes(q, 1);
+        const uint8_t *data = sqlite3_column_blob(q, 1);
+        uint64_t from = start > offset ? start : offset;
+        uint64_t to = stop < offset + bytes ? stop : offset + bytes;
+        if (from < to)
+            memcpy(out + (from - offset), data + (from - start), (size_t)(to - from));
+    }
+    sql_done(q);
+}
+
+static int read_file(struct sql *sql, const struct store_attr *attr, uint64_t offset, size_t bytes,
+                     void *out, size_t *got)
+{
+    if (S_ISDIR(attr->mode))
+        return -EISDIR;
+    if (!S_ISREG(attr->mode))
+        return -EINVAL;
+    if (offset >= attr->size_bytes || bytes == 0)
+        return 0;
+    uint64_t left = attr->size_bytes - offset;
+    *got = left < bytes ? (size_t)left : bytes;
+    read_chunks(sql, attr->ino, offset, *got, out);
+    return 0;
+}
+
+int store_read(struct store *s, uint64_t ino, uint64_t offset, size_t bytes, void *out, size_t *got,
+               struct store_attr *attr)
+{
+    int error;
+    *got = 0;
+    struct sql *sql = begin(s, &error);
+    if (!sql)
+        return error;
+    struct inode inode;
+    bool found = get_inode(sql, ino, &inode);
+    int status = 0;
+    if (found) {
+        *attr = inode.attr;
+        status = read_file(sql, attr, offset, bytes, out, got);
+    }
+    status = end(s, sql, status);
+    if (status || found)
+        return status;
+    return orphans_read(s->orphans, ino, offset, bytes, out, got, attr);
+}
+
+static int read_target(struct sql *sql, uint64_t ino, struct buf **target)
+{
+    struct inode inode;
+    if (!get_inode(sql, ino, &inode))
+        return -ESTALE;
+    if (!S_ISLNK(inode.attr.mode))
+        return -EINVAL;
+    *target = buf_new((uint32_t)inode.attr.size_bytes);
+    read_chunks(sql, ino, 0, inode.attr.size_bytes, (*target)->data);
+    return 0;
+}
+
+int store_readlink(struct store *s, uint64_t ino, struct buf **target)
+{
+    int error;
+    struct sql *sql = begin(s, &error);
+    if (!sql)
+        return error;
+    *target = NULL;
+    int status = end(s, sql, read_target(sql, ino, target));
+    if (status) {
+        buf_unref(*target);
+        *target = NULL;
+    }
+    return status;
+}
+
+static void list(struct sql *sql, uint64_t dir, uint64_t cookie, store_dirent_fn *each, void *ctx)
+{
+    sqlite3_stmt *q = sql_get(sql, SQL_DENTRY_LIST);
+    sql_bind_u64(sql, q, 1, dir);
+    sql_bind_u64(sql, q, 2, cookie);
+    bool more = true;
+    while (more && sql_step(sql, q)) {
+        struct inode inode;
+        tree_read_inode(q, 3, sql_u64(q, 2), &inode);
+        more = each(ctx, sqlite3_column_blob(q, 0), (size_t)sqlite3_column_bytes(q, 0),
+                    sql_u64(q, 1), &inode.attr);
+    }
+    sql_done(q);
+}
+
+int store_readdir(struct store *s, uint64_t dir, uint64_t cookie, store_dirent_fn *each, void *ctx)
+{
+    int error;
+    struct sql *sql = begin(s, &error);
+    if (!sql)
+        return error;
+    struct inode inode;
+    int status = get_dir(sql, dir, &inode);
+    if (status == 0)
+        list(sql, dir, cookie, each, ctx);
+    return end(s, sql, status);
+}
+
+int store_parent(struct store *s, uint64_t dir, uint64_t *parent)
+{
+    int error;
+    struct sql *sql = begin(s, &error);
+    if (!sql)
+        return error;
+    struct inode inode;
+    int status = get_dir(sql, dir, &inode);
+    if (status == 0)
+        *parent = inode.dotdot;
+    return end(s, sql, status);
+}
+
+struct buf *store_config(struct store *s, uint64_t *index)
+{
+    int error;
+    struct buf *config = NULL;
+    struct sql *sql = begin(s, &error);
+    if (!sql)
+        return NULL;
+    sqlite3_stmt *q = sql_get(sql, SQL_CONFIG_GET);
+    if (sql_step(sql, q)) {
+        *index = sql_u64(q, 0);
+        config = buf_copy(sqlite3_column_blob(q, 1), (uint32_t)sqlite3_column_bytes(q, 1));
+    }
+    sql_done(q);
+    end(s, sql, 0);
+    return config;
+}
+
+/* ---- Orphans --------------------------------------------------------------------------------- */
+
+int store_orphan_write(struct store *s, uint64_t ino, uint64_t offset, bool append,
+                       const void *data, size_t bytes, struct store_attr *attr)
+{
+    return orphans_write(s->orphans, ino, offset, append, data, bytes, attr);
+}
+
+int store_orphan_setattr(struct store *s, const struct command *setattr, struct store_attr *attr)
+{
+    return orphans_setattr(s->orphans, setattr, attr);
+}
+
+void store_orphan_release(struct store *s, uint64_t ino)
+{
+    orphans_release(s->orphans, ino);
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Numbers are unsigned 64 bits everywhere and are stored as SQLite's signed ones with the same
+ * bits. They are only ever compared for equality or known to be below 2^63 (inode numbers, indexes,
+ * sequence numbers, cookies).
+ */
+#include "store/sql.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/report.h"
+#include "store/vfs.h"
+
+#define INODE_COLUMNS "mode, uid, gid, nlink, size, atime, mtime, ctime, version, dotdot"
+
+static const char *const texts[SQL_STATEMENTS] = {
+    [SQL_BEGIN] = "BEGIN",
+    [SQL_BEGIN_WRITE] = "BEGIN IMMEDIATE",
+    [SQL_COMMIT] = "COMMIT",
+    [SQL_ROLLBACK] = "ROLLBACK",
+
+    [SQL_STATE_GET] = "SELECT applied_index, applied_term, last_stamp, next_cookie, next_session, "
+                      "keys, bytes, inodes, fingerprint FROM state",
+    [SQL_STATE_PUT] = "UPDATE state SET applied_index=?1, applied_term=?2, last_stamp=?3, "
+                      "next_cookie=?4, next_session=?5, keys=?6, bytes=?7, inodes=?8, "
+                      "fingerprint=?9",
+    [SQL_CONFIG_GET] = "SELECT log_index, data FROM config",
+    [SQL_CONFIG_PUT] = "REPLACE INTO config(id, log_index, data) VALUES(1, ?1, ?2)",
+
+    [SQL_INODE_GET] = "SELECT " INODE_COLUMNS " FROM inode WHERE ino=?1",
+    [SQL_INODE_PUT] = "INSERT INTO inode(ino, " INODE_COLUMNS ") "
+                      "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11) "
+                      "ON CONFLICT(ino) DO UPDATE SET mode=?2, uid=?3, gid=?4, nlink=?5, size=?6, "
+                      "atime=?7, mtime=?8, ctime=?9, version=?10, dotdot=?11",
+    [SQL_INODE_DELETE] = "DELETE FROM inode WHERE ino=?1",
+
+    [SQL_DENTRY_GET] = "SELECT ino, cookie FROM dentry WHERE parent=?1 AND name=?2",
+    [SQL_DENTRY_PUT] = "INSERT INTO dentry(parent, name, ino, cookie) VALUES(?1,?2,?3,?4)",
+    [SQL_DENTRY_DELETE] = "DELETE FROM dentry WHERE parent=?1 AND name=?2",
+    [SQL_DENTRY_ANY] = "SELECT 1 FROM dentry WHERE parent=?1 LIMIT 1",
+    [SQL_DENTRY_LIST] = "SELECT d.name, d.cookie, d.ino, " INODE_COLUMNS
+                        " FROM dentry d INDEXED BY dentry_order JOIN inode i ON i.ino = d.ino "
+                        "WHERE d.parent=?1 AND d.cookie>?2 ORDER BY d.cookie",
+    [SQL_LOOKUP] = "SELECT i.ino, " INODE_COLUMNS " FROM dentry d JOIN inode i ON i.ino = d.ino "
+                   "WHERE d.parent=?1 AND d.name=?2",
+
+    [SQL_CHUNK_GET] = "SELECT hash, data FROM chunk WHERE ino=?1 AND n=?2",
+    [SQL_CHUNK_LIST] = "SELECT n, data FROM chunk WHERE ino=?1 AND n BETWEEN ?2 AND ?3",
+    [SQL_CHUNK_PUT] = "REPLACE INTO chunk(ino, n, hash, data) VALUES(?1,?2,?3,?4)",
+    [SQL_CHUNK_HASHES] = "SELECT hash FROM chunk WHERE ino=?1 AND n>=?2",
+    [SQL_CHUNK_DELETE_FROM] = "DELETE FROM chunk WHERE ino=?1 AND n>=?2",
+
+    [SQL_SESSION_GET] = "SELECT incarnation, boot, lowest FROM session WHERE id=?1",
+    [SQL_SESSION_PUT] = "REPLACE INTO session(id, incarnation, boot, lowest) VALUES(?1,?2,?3,?4)",
+    [SQL_SESSION_LIST] = "SELECT id, boot, lowest FROM session WHERE incarnation=?1",
+    [SQL_SESSION_DELETE] = "DELETE FROM session WHERE id=?1",
+    [SQL_RESULT_GET] = "SELECT status, ino, data_offset FROM result WHERE session=?1 AND seq=?2",
+    [SQL_RESULT_PUT] = "INSERT INTO result(session, seq, status, ino, data_offset) "
+                       "VALUES(?1,?2,?3,?4,?5)",
+    [SQL_RESULT_BELOW] =
+        "SELECT seq, status, ino, data_offset FROM result WHERE session=?1 AND seq<?2",
+    [SQL_RESULT_DELETE_BELOW] = "DELETE FROM result WHERE session=?1 AND seq<?2",
+};
+
+int sql_errno(int rc)
+{
+    switch (rc & 0xff) {
+    case SQLITE_FULL:
+        return -ENOSPC;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return -EUCLEAN;
+    case SQLITE_NOMEM:
+        report_fatal("out of memory in the store; give this node more, or fewer neighbours");
+    default:
+        return rc == SQLITE_IOERR_DATA ? -EUCLEAN : -EIO;
+    }
+}
+
+static void fail(struct sql *sql, int rc)
+{
+    if (sql->error == 0)
+        sql->error = sql_errno(sqlite3_extended_errcode(sql->db));
+    if (sql->error == -EIO)
+        report_error("store: %s (%s)", sqlite3_errmsg(sql->db), sqlite3_errstr(rc));
+}
+
+int sql_open(struct sql *sql, const char *path, int flags)
+{
+    *sql = (struct sql){0};
+    int rc = sqlite3_open_v2(path, &sql->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+                             VFS_NAME);
+    if (rc == SQLITE_OK)
+        return 0;
+    int error = rc == SQLITE_CANTOPEN ? -ENOENT : sql_errno(rc);
+    sqlite3_close(sql->db);
+    sql->db = NULL;
+    return error;
+}
+
+void sql_close(struct sql *sql)
+{
+    for (int i = 0; i < SQL_STATEMENTS; i++)
+        sqlite3_finalize(sql->statements[i]);
+    int rc = sqlite3_close(sql->db);
+    assert(rc == SQLITE_OK);
+    *sql = (struct sql){0};
+}
+
+int sql_exec(struct sql *sql, const char *text)
+{
+    int rc = sqlite3_exec(sql->db, text, NULL, NULL, NULL);
+    return rc == SQLITE_OK ? 0 : sql_errno(rc);
+}
+
+void sql_begin(struct sql *sql, bool write)
+{
+    sql->error = 0;
+    sql_run(sql, sql_get(sql, write ? SQL_BEGIN_WRITE : SQL_BEGIN));
+}
+
+int sql_end(struct sql *sql)
+{
+    if (sql->error == 0)
+        sql_run(sql, sql_get(sql, SQL_COMMIT));
+    int error = sql->error;
+    if (error && !sqlite3_get_autocommit(sql->db)) {
+        sql->error = 0;
+        sql_run(sql, sql_get(sql, SQL_ROLLBACK));
+    }
+    sql->error = 0;
+    return error;
+}
+
+sqlite3_stmt *sql_get(struct sql *sql, enum sql_statement which)
+{
+    if (!sql->statements[which] && sql->error == 0) {
+        int rc = sqlite3_prepare_v3(sql->db, texts[which], -1, SQLITE_PREPARE_PERSISTENT,
+                                    &sql->statements[which], NULL);
+        if (rc != SQLITE_OK)
+            fail(sql, rc);
+    }
+    return sql->statements[which];
+}
+
+void sql_bind_u64(struct sql *sql, sqlite3_stmt *s, int at, uint64_t v)
+{
+    if (sql->error)
+        return;
+    int rc = sqlite3_bind_int64(s, at, (sqlite3_int64)v);
+    assert(rc == SQLITE_OK);
+}
+
+void sql_bind_blob(struct sql *sql, sqlite3_stmt *s, int at, const void *data, size_t bytes)
+{
+    if (sql->error)
+        return;
+    /* A NULL pointer would bind NULL, which is not the empty blob. */
+    int rc = sqlite3_bind_blob64(s, at, bytes ? data : "", bytes, SQLITE_STATIC);
+    assert(rc == SQLITE_OK);
+}
+
+bool sql_step(struct sql *sql, sqlite3_stmt *s)
+{
+    if (sql->error)
+        return false;
+    int rc = sqlite3_step(s);
+    if (rc != SQLITE_ROW && rc != SQLITE_DONE)
+        fail(sql, rc);
+    return rc == SQLITE_ROW;
+}
+
+void sql_done(sqlite3_stmt *s)
+{
+    if (s)
+        sqlite3_reset(s);
+}
+
+void sql_run(struct sql *sql, sqlite3_stmt *s)
+{
+    bool row = sql_step(sql, s);
+    assert(!row);
+    sql_done(s);
+}
+
+uint64_t sql_u64(sqlite3_stmt *s, int column)
+{
+    return (uint64_t)sqlite3_column_int64(s, column);
+}

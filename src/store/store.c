@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening and closing the store, and applying batches.
+ *
+ * A batch is one transaction: its entries' changes and the row `state`, whose applied index says
+ * how far it got. Either all of it is in the database or none of it; after a crash the rest comes
+ * out of the Raft log again. The state in memory is a copy that is thrown away if the transaction
+ * fails, and published once it is visible to queries.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/memory.h"
+#include "store/apply.h"
+#include "store/internal.h"
+#include "store/schema.h"
+#include "store/vfs.h"
+
+/* ---- Open and close -------------------------------------------------------------------------- */
+
+static int count_wal_pages(void *ctx, sqlite3 *db, const char *name, int pages)
+{
+    (void)db;
+    (void)name;
+    ((struct store *)ctx)->wal_pages = pages;
+    return SQLITE_OK;
+}
+
+/* The new tree: a root directory, the same on every replica. Its owner comes with the first
+ * session. */
+static int make_root(struct store *s)
+{
+    struct txn t = {.sql = &s->writer};
+    sql_begin(&s->writer, true);
+    tree_load_state(&s->writer, &t.state);
+    struct inode root = {.attr = {.ino = STORE_ROOT_INO, .mode = S_IFDIR | 0755, .nlink = 2},
+                         .dotdot = STORE_ROOT_INO};
+    tree_add(&t, &root);
+    tree_save_state(&t);
+    return sql_end(&s->writer);
+}
+
+static int set_modes(struct store *s)
+{
+    static const char *const pragmas[] = {"PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL",
+                                          "PRAGMA wal_autocheckpoint=0", "PRAGMA cache_size=-16384",
+                                          /* KiB */ "PRAGMA temp_store=MEMORY"};
+    for (size_t i = 0; i < sizeof(pragmas) / sizeof(pragmas[0]); i++) {
+        int error = sql_exec(&s->writer, pragmas[i]);
+        if (error)
+            return error;
+    }
+    sqlite3_wal_hook(s->writer.db, count_wal_pages, s);
+    return 0;
+}
+
+static int open_writer(struct store *s, char why[STORE_WHY_BYTES])
+{
+    bool create = s->options.create;
+    int flags = SQLITE_OPEN_READWRITE | (create ? SQLITE_OPEN_CREATE : 0);
+    int error = sql_open(&s->writer, s->path, flags);
+    if (error) {
+        snprintf(why, STORE_WHY_BYTES, "%s: cannot be opened: %s%s", s->path, strerror(-error),
+                 error == -ENOENT ? "; restore it, or move the data directory away and let this "
+                                    "node join again"
+                                  : "");
+        return error;
+    }
+    if (create)
+        error = schema_create(&s->writer, s->options.incarnation);
+    else
+        error = schema_check(&s->writer, s->path, s->options.incarnation, why);
+    if (error == 0 || create) {
+        if (error == 0)
+            error = set_modes(s);
+        if (error == 0 && create)
+            error = make_root(s);
+        if (error)
+            snprintf(why, STORE_WHY_BYTES, "%s: cannot be prepared: %s", s->path, strerror(-error));
+    }
+    return error;
+}
+
+static void publish(struct store *s, const struct store_state *state)
+{
+    pthread_mutex_lock(&s->published_lock);
+    s->published = *state;
+    pthread_mutex_unlock(&s->published_lock);
+    atomic_store(&s->applied_index, state->applied_index);
+}
+
+static int open_rest(struct store *s, char why[STORE_WHY_BYTES])
+{
+    struct store_state state = {0};
+    sql_begin(&s->writer, false);
+    tree_load_state(&s->writer, &state);
+    int error = sql_end(&s->writer);
+    if (error == 0) {
+        publish(s, &state);
+        readers_open(&s->readers, s->path);
+        error = checkpoint_open(&s->checkpoint, s->path, &s->applied_index);
+    }
+    char dir[4096];
+    snprintf(dir, sizeof(dir), "%s/orphans", s->options.dir);
+    if (error == 0)
+        error = orphans_open(&s->orphans, dir);
+    if (error)
+        snprintf(why, STORE_WHY_BYTES, "%s: cannot be opened: %s", s->path, strerror(-error));
+    return error;
+}
+
+int store_open(const struct store_options *options, struct store **out, char why[STORE_WHY_BYTES])
+{
+    int error = vfs_register();
+    if (error) {
+        snprintf(why, STORE_WHY_BYTES, "SQLite refuses the checksumming VFS; check libsqlite3");
+        return error;
+    }
+    struct store *s = memory_zalloc(sizeof(*s));
+    s->options = *options;
+    pthread_mutex_init(&s->published_lock, NULL);
+    snprintf(s->path, sizeof(s->path), "%s/store.db", options->dir);
+    error = open_writer(s, why);
+    if (error == 0)
+        error = open_rest(s, why);
+    if (error) {
+        store_close(s);
+        return error;
+    }
+    *out = s;
+    return 0;
+}
+
+void store_close(struct store *s)
+{
+    readers_close(s->readers);
+    checkpoint_close(s->checkpoint);
+    orphans_close(s->orphans);
+    if (s->writer.db)
+        sql_close(&s->writer);
+    pthread_mutex_destroy(&s->published_lock);
+    memory_free(s);
+}
+
+/* ---- Applying -------------------------------------------------------------------------------- */
+
+static void apply_config(struct txn *t, const struct store_entry *entry)
+{
+    sqlite3_stmt *s = sql_get(t->sql, SQL_CONFIG_PUT);
+    sql_bind_u64(t->sql, s, 1, entry->index);
+    sql_bind_blob(t->sql, s, 2, entry->data, entry->bytes);
+    sql_run(t->sql, s);
+}
+
+static void apply_entry(struct store *s, struct txn *t, const struct store_entry *entry,
+                        struct store_result *result)
+{
+    assert(entry->index == t->state.applied_index + 1);
+    *result = (struct store_result){0};
+    t->index = entry->index;
+    struct command command;
+    if (entry->kind == STORE_ENTRY_CONFIG)
+        apply_config(t, entry);
+    else if (entry->kind == STORE_ENTRY_COMMAND &&
+             command_decode(&command, s->groups, entry->data, entry->bytes))
+        apply_command(t, &command, result);
+    t->state.applied_index = entry->index;
+    t->state.applied_term = entry->term;
+}
+
+int store_apply(struct store *s, const struct store_entry *entries, uint32_t count,
+                struct store_result *results)
+{
+    struct txn t = {.sql = &s->writer,
+                    .state = s->published,
+                    .orphans = s->orphans,
+                    .is_open = s->options.is_open,
+                    .is_open_ctx = s->options.ctx};
+    sql_begin(&s->writer, true);
+    for (uint32_t i = 0; i < count && s->writer.error == 0; i++)
+        apply_entry(s, &t, &entries[i], &results[i]);
+    tree_save_state(&t);
+    int error = sql_end(&s->writer);
+    if (error)
+        return error;
+    publish(s, &t.state);
+    orphans_settle(s->orphans, s->options.is_open, s->options.ctx);
+    checkpoint_grown(s->checkpoint, s->wal_pages);
+    return 0;
+}
+
+uint64_t store_applied_index(const struct store *s)
+{
+    return atomic_load(&s->applied_index);
+}
+
+uint64_t store_applied_term(const struct store *s)
+{
+    struct store *store = (struct store *)s;
+    pthread_mutex_lock(&store->published_lock);
+    uint64_t term = store->published.applied_term;
+    pthread_mutex_unlock(&store->published_lock);
+    return term;
+}
+
+uint64_t store_durable_index(const struct store *s)
+{
+    return checkpoint_durable_index(s->checkpoint);
+}
+
+void store_totals(struct store *s, struct store_totals *totals)
+{
+    pthread_mutex_lock(&s->published_lock);
+    const struct store_state *p = &s->published;
+    *totals = (struct store_totals){.applied_index = p->applied_index,
+                                    .keys = p->keys,
+                                    .bytes = p->bytes,
+                                    .inodes = p->inodes,
+                                    .fingerprint = p->fingerprint};
+    pthread_mutex_unlock(&s->published_lock);
+}

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/tree.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "base/bytes.h"
+
+enum { ROW_FIELDS = 12 };
+
+uint64_t tree_row_hash(enum tree_row kind, const uint64_t *fields, size_t count, const void *tail,
+                       size_t tail_bytes)
+{
+    uint8_t fixed[8 * (ROW_FIELDS + 1)];
+    struct bytes_writer w = bytes_writer(fixed, sizeof(fixed));
+    bytes_put_u64(&w, kind);
+    for (size_t i = 0; i < count; i++)
+        bytes_put_u64(&w, fields[i]);
+    assert(!w.bad);
+    uint64_t hash = XXH3_64bits(fixed, bytes_written(&w));
+    return tail_bytes ? XXH3_64bits_withSeed(tail, tail_bytes, hash) : hash;
+}
+
+/* ---- State ----------------------------------------------------------------------------------- */
+
+void tree_load_state(struct sql *sql, struct store_state *state)
+{
+    sqlite3_stmt *s = sql_get(sql, SQL_STATE_GET);
+    if (sql_step(sql, s))
+        *state = (struct store_state){.applied_index = sql_u64(s, 0),
+                                      .applied_term = sql_u64(s, 1),
+                                      .last_stamp = sql_u64(s, 2),
+                                      .next_cookie = sql_u64(s, 3),
+                                      .next_session = sql_u64(s, 4),
+                                      .keys = sql_u64(s, 5),
+                                      .bytes = sql_u64(s, 6),
+                                      .inodes = sql_u64(s, 7),
+                                      .fingerprint = sql_u64(s, 8)};
+    sql_done(s);
+}
+
+void tree_save_state(struct txn *t)
+{
+    const struct store_state *state = &t->state;
+    const uint64_t row[] = {state->applied_index, state->applied_term, state->last_stamp,
+                            state->next_cookie,   state->next_session, state->keys,
+                            state->bytes,         state->inodes,       state->fingerprint};
+    sqlite3_stmt *s = sql_get(t->sql, SQL_STATE_PUT);
+    for (int i = 0; i < (int)(sizeof(row) / sizeof(row[0])); i++)
+        sql_bind_u64(t->sql, s, i + 1, row[i]);
+    sql_run(t->sql, s);
+}
+
+/* ---- Inodes ---------------------------------------------------------------------------------- */
+
+void tree_read_inode(sqlite3_stmt *s, int column, uint64_t ino, struct inode *inode)
+{
+    inode->attr = (struct store_attr){.ino = ino,
+                                      .mode = (uint32_t)sql_u64(s, column),
+                                      .uid = (uint32_t)sql_u64(s, column + 1),
+                                      .gid = (uint32_t)sql_u64(s, column + 2),
+                                      .nlink = (uint32_t)sql_u64(s, column + 3),
+                                      .size_bytes = sql_u64(s, column + 4),
+                                      .atime_ns = (int64_t)sql_u64(s, column + 5),
+                                      .mtime_ns = (int64_t)sql_u64(s, column + 6),
+                                      .ctime_ns = (int64_t)sql_u64(s, column + 7),
+                                      .version = sql_u64(s, column + 8)};
+    inode->dotdot = sql_u64(s, column + 9);
+}
+
+bool tree_get(struct txn *t, uint64_t ino, struct inode *inode)
+{
+    sqlite3_stmt *s = sql_get(t->sql, SQL_INODE_GET);
+    sql_bind_u64(t->sql, s, 1, ino);
+    bool found = sql_step(t->sql, s);
+    if (found)
+        tree_read_inode(s, 0, ino, inode);
+    sql_done(s);
+    return found;
+}
+
+enum { INODE_FIELDS = 11 };
+
+static void inode_fields(const struct inode *inode, uint64_t fields[INODE_FIELDS])
+{
+    const struct store_attr *a = &inode->attr;
+    const uint64_t row[INODE_FIELDS] = {a->ino,
+                                        a->mode,
+                                        a->uid,
+                                        a->gid,
+                                        a->nlink,
+                                        a->size_bytes,
+                                        (uint64_t)a->atime_ns,
+                                        (uint64_t)a->mtime_ns,
+                                        (uint64_t)a->ctime_ns,
+                                        a->version,
+                                        inode->dotdot};
+    memcpy(fields, row, sizeof(row));
+}
+
+/* Counts the inode in the totals and the fingerprint; `sign` is 1 or -1. */
+static void count_inode(struct txn *t, const struct inode *inode, int sign)
+{
+    uint64_t fields[INODE_FIELDS];
+    inode_fields(inode, fields);
+    uint64_t by = (uint64_t)sign;
+    t->state.fingerprint += by * tree_row_hash(TREE_ROW_INODE, fields, INODE_FIELDS, NULL, 0);
+    t->state.inodes += by;
+    if (!S_ISDIR(inode->attr.mode)) {
+        t->state.keys += by;
+        t->state.bytes += by * inode->attr.size_bytes;
+    }
+}
+
+static void put_inode(struct txn *t, const struct inode *inode)
+{
+    uint64_t fields[INODE_FIELDS];
+    inode_fields(inode, fields);
+    sqlite3_stmt *s = sql_get(t->sql, SQL_INODE_PUT);
+    for (int i = 0; i < INODE_FIELDS; i++)
+        sql_bind_u64(t->sql, s, i + 1, fields[i]);
+    sql_run(t->sql, s);
+}
+
+void tree_add(struct txn *t, const struct inode *inode)
+{
+    put_inode(t, inode);
+    count_inode(t, inode, 1);
+}
+
+void tree_update(struct txn *t, const struct inode *before, const struct inode *after)
+{
+    put_inode(t, after);
+    count_inode(t, before, -1);
+    count_inode(t, after, 1);
+}
+
+void tree_remove(struct txn *t, const struct inode *inode)
+{
+    if (!S_ISDIR(inode->attr.mode))
+        tree_truncate(t, inode->attr.ino, 0);
+    sqlite3_stmt *s = sql_get(t->sql, SQL_INODE_DELETE);
+    sql_bind_u64(t->sql, s, 1, inode->attr.ino);
+    sql_run(t->sql, s);
+    count_inode(t, inode, -1);
+}
+
+/* ---- Names ----------------------------------------------------------------------------------- */
+
+static uint64_t dentry_hash(uint64_t parent, struct name name, const struct dentry *dentry)
+{
+    const uint64_t fields[] = {parent, dentry->ino, dentry->cookie};
+    return tree_row_hash(TREE_ROW_DENTRY, fields, 3, name.text, name.bytes);
+}
+
+bool tree_find(struct txn *t, uint64_t parent, struct name name, struct dentry *dentry)
+{
+    sqlite3_stmt *s = sql_get(t->sql, SQL_DENTRY_GET);
+    sql_bind_u64(t->sql, s, 1, parent);
+    sql_bind_blob(t->sql, s, 2, name.text, name.bytes);
+    bool found = sql_step(t->sql, s);
+    if (found)
+        *dentry = (struct dentry){.ino = sql_u64(s, 0), .cookie = sql_u64(s, 1)};
+    sql_done(s);
+    return found;
+}
+
+void tree_link(struct txn *t, uint64_t parent, struct name name, uint64_t ino)
+{
+    struct dentry dentry = {.ino = ino, .cookie = t->state.next_cookie++};
+    sqlite3_stmt *s = sql_get(t->sql, SQL_DENTRY_PUT);
+    sql_bind_u64(t->sql, s, 1, parent);
+    sql_bind_blob(t->sql, s, 2, name.text, name.bytes);
+    sql_bind_u64(t->sql, s, 3, ino);
+    sql_bind_u64(t->sql, s, 4, dentry.cookie);
+    sql_run(t->sql, s);
+    t->state.fingerprint += dentry_hash(parent, name, &dentry);
+}
+
+void tree_unlink(struct txn *t, uint64_t parent, struct name name, const struct dentry *dentry)
+{
+    sqlite3_stmt *s = sql_get(t->sql, SQL_DENTRY_DELETE);
+    sql_bind_u64(t->sql, s, 1, parent);
+    sql_bind_blob(t->sql, s, 2, name.text, name.bytes);
+    sql_run(t->sql, s);
+    t->state.fingerprint -= dentry_hash(parent, name, dentry);
+}
+
+bool tree_is_empty(struct txn *t, uint64_t dir)
+{
+    sqlite3_stmt *s = sql_get(t->sql, SQL_DENTRY_ANY);
+    sql_bind_u64(t->sql, s, 1, dir);
+    bool any = sql_step(t->sql, s);
+    sql_done(s);
+    return !any;
+}
+
+/* ---- Content --------------------------------------------------------------------------------- */
+
+/*
+ * A chunk as it is in the store: `bytes` of it are there, the rest reads as zeroes. Its hash stands
+ * in the row, so that dropping a chunk need not read it.
+ */
+struct chunk {
+    uint64_t ino;
+    uint64_t n;
+    uint64_t hash;
+    size_t bytes;
+    uint8_t data[STORE_CHUNK_BYTES];
+};
+
+static void get_chunk(struct txn *t, struct chunk *chunk, uint64_t ino, uint64_t n)
+{
+    chunk->ino = ino;
+    chunk->n = n;
+    chunk->hash = 0;
+    chunk->bytes = 0;
+    sqlite3_stmt *s = sql_get(t->sql, SQL_CHUNK_GET);
+    sql_bind_u64(t->sql, s, 1, ino);
+    sql_bind_u64(t->sql, s, 2, n);
+    if (sql_step(t->sql, s)) {
+        size_t bytes = (size_t)sqlite3_column_bytes(s, 1);
+        chunk->hash = sql_u64(s, 0);
+        chunk->bytes = bytes < STORE_CHUNK_BYTES ? bytes : STORE_CHUNK_BYTES;
+        if (chunk->bytes)
+            memcpy(chunk->data, sqlite3_column_blob(s, 1), chunk->bytes);
+    }
+    sql_done(s);
+}
+
+static void put_chunk(struct txn *t, struct chunk *chunk)
+{
+    const uint64_t fields[] = {chunk->ino, chunk->n};
+    uint64_t hash = tree_row_hash(TREE_ROW_CHUNK, fields, 2, chunk->data, chunk->bytes);
+    sqlite3_stmt *s = sql_get(t->sql, SQL_CHUNK_PUT);
+    sql_bind_u64(t->sql, s, 1, chunk->ino);
+    sql_bind_u64(t->sql, s, 2, chunk->n);
+    sql_bind_u64(t->sql, s, 3, hash);
+    sql_bind_blob(t->sql, s, 4, chunk->data, chunk->bytes);
+    sql_run(t->sql, s);
+    t->state.fingerprint += hash - chunk->hash;
+    chunk->hash = hash;
+}
+
+void tree_write(struct txn *t, uint64_t ino, uint64_t offset, const void *data, size_t bytes)
+{
+    struct chunk chunk;
+    const uint8_t *from = data;
+    while (bytes > 0) {
+        size_t at = (size_t)(offset % STORE_CHUNK_BYTES);
+        size_t n = STORE_CHUNK_BYTES - at < bytes ? STORE_CHUNK_BYTES - at : bytes;
+        get_chunk(t, &chunk, ino, offset / STORE_CHUNK_BYTES);
+        if (chunk.bytes < at)
+            memset(chunk.data + chunk.bytes, 0, at - chunk.bytes);
+        memcpy(chunk.data + at, from, n);
+        if (chunk.bytes < at + n)
+            chunk.bytes = at + n;
+        put_chunk(t, &chunk);
+        from += n;
+        offset += n;
+        bytes -= n;
+    }
+}
+
+static void drop_chunks(struct txn *t, uint64_t ino, uint64_t from)
+{
+    sqlite3_stmt *s = sql_get(t->sql, SQL_CHUNK_HASHES);
+    sql_bind_u64(t->sql, s, 1, ino);
+    sql_bind_u64(t->sql, s, 2, from);
+    bool any = false;
+    while (sql_step(t->sql, s)) {
+        t->state.fingerprint -= sql_u64(s, 0);
+        any = true;
+    }
+    sql_done(s);
+    if (!any)
+        return;
+    s = sql_get(t->sql, SQL_CHUNK_DELETE_FROM);
+    sql_bind_u64(t->sql, s, 1, ino);
+    sql_bind_u64(t->sql, s, 2, from);
+    sql_run(t->sql, s);
+}
+
+/* What lies behind the new end must not show again when the file grows, so it is cut off. */
+void tree_truncate(struct txn *t, uint64_t ino, uint64_t size_bytes)
+{
+    uint64_t last = size_bytes / STORE_CHUNK_BYTES;
+    size_t kept = (size_t)(size_bytes % STORE_CHUNK_BYTES);
+    drop_chunks(t, ino, kept ? last + 1 : last);
+    if (!kept)
+        return;
+    struct chunk chunk;
+    get_chunk(t, &chunk, ino, last);
+    if (chunk.bytes <= kept)
+        return;
+    chunk.bytes = kept;
+    put_chunk(t, &chunk);
+}
+
+int tree_copy_out(struct txn *t, uint64_t ino, int fd)
+{
+    sqlite3_stmt *s = sql_get(t->sql, SQL_CHUNK_LIST);
+    sql_bind_u64(t->sql, s, 1, ino);
+    sql_bind_u64(t->sql, s, 2, 0);
+    sql_bind_u64(t->sql, s, 3, INT64_MAX);
+    int error = 0;
+    while (error == 0 && sql_step(t->sql, s)) {
+        size_t bytes = (size_t)sqlite3_column_bytes(s, 1);
+        off_t at = (off_t)(sql_u64(s, 0) * STORE_CHUNK_BYTES);
+        ssize_t n = pwrite(fd, sqlite3_column_blob(s, 1), bytes, at);
+        if (n != (ssize_t)bytes)
+            error = n < 0 ? -errno : -ENOSPC;
+    }
+    sql_done(s);
+    return error;
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The last 8 bytes of a page are XXH3-64 over its other bytes, seeded with its page number: a
+ * flipped bit, a page of zeroes and a page written to the wrong place are all told from a good one.
+ *
+ * Checksums are made when a page is written to the database file (by the checkpoint, and when the
+ * file is created) and checked when it is read from there. SQLite reads and writes that file in
+ * whole pages, but for a few bytes of the header that it peeks at; those it reads again with page
+ * one. Pages on their way through the write-ahead log bear no checksum of ours, since SQLite has
+ * summed up their frames before the VFS sees them.
+ *
+ * Only files opened as a main database are treated so; all others go straight through.
+ */
+#include "store/vfs.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "base/report.h"
+
+struct vfs_file {
+    sqlite3_file base;
+    const char *path;     /* SQLite's own; lives as long as the file */
+    sqlite3_file *system; /* stands right behind this struct */
+};
+
+static sqlite3_vfs *system_vfs;
+
+static uint64_t page_checksum(const uint8_t *page, sqlite3_int64 offset)
+{
+    uint64_t number = (uint64_t)offset / VFS_PAGE_BYTES + 1;
+    return XXH3_64bits_withSeed(page, VFS_PAGE_BYTES - VFS_RESERVED_BYTES, number);
+}
+
+static bool is_page(int bytes, sqlite3_int64 offset)
+{
+    return bytes == VFS_PAGE_BYTES && offset % VFS_PAGE_BYTES == 0;
+}
+
+static sqlite3_file *system_of(sqlite3_file *file)
+{
+    return ((struct vfs_file *)file)->system;
+}
+
+static int file_read(sqlite3_file *file, void *out, int bytes, sqlite3_int64 offset)
+{
+    sqlite3_file *sys = system_of(file);
+    int rc = sys->pMethods->xRead(sys, out, bytes, offset);
+    if (rc != SQLITE_OK || !is_page(bytes, offset))
+        return rc;
+    uint64_t want;
+    memcpy(&want, (uint8_t *)out + VFS_PAGE_BYTES - VFS_RESERVED_BYTES, sizeof(want));
+    if (page_checksum(out, offset) == want)
+        return SQLITE_OK;
+    report_error("%s: page %lld does not match its checksum; the disk has changed it. Stop this "
+                 "node, move its data directory away and let it join again",
+                 ((struct vfs_file *)file)->path, (long long)(offset / VFS_PAGE_BYTES + 1));
+    return SQLITE_IOERR_DATA;
+}
+
+static int file_write(sqlite3_file *file, const void *data, int bytes, sqlite3_int64 offset)
+{
+    sqlite3_file *sys = system_of(file);
+    if (!is_page(bytes, offset))
+        return sys->pMethods->xWrite(sys, data, bytes, offset);
+    uint8_t page[VFS_PAGE_BYTES];
+    memcpy(page, data, VFS_PAGE_BYTES);
+    uint64_t sum = page_checksum(page, offset);
+    memcpy(page + VFS_PAGE_BYTES - VFS_RESERVED_BYTES, &sum, sizeof(sum));
+    return sys->pMethods->xWrite(sys, page, bytes, offset);
+}
+
+static int file_close(sqlite3_file *file)
+{
+    sqlite3_file *sys = system_of(file);
+    return sys->pMethods->xClose(sys);
+}
+
+static int file_truncate(sqlite3_file *file, sqlite3_int64 bytes)
+{
+    sqlite3_file *sys = system_of(file);
+    return sys->pMethods->xTruncate(sys, bytes);
+}
+
+static int file_sync(sqlite3_file *file, int flags)
+{
+    sqlite3_file *sys = system_of(file);
+    return sys->pMethods->xSync(sys, flags);
+}
+
+static int file_size(sqlite3_file *file, sqlite3_int64 *bytes)
+{
+    sqlite3_file *sys = system_of(file);
+    return sys->pMethods->xFileSize(sys, bytes);
+}
+
+static int file_lock(sqlite3_file *file, int level)
+{
+    sqlite3_file *sys = system_of(file);
+    return sys->pMethods->xLock(sys, level);
+}
+
+static int file_unlock(sqlite3_file *file, int level)
+{
+    sqlite3_file *sys = system_of(file);
+    return sys->pMethods->xUnlock(sys, level);
+}
+
+static int file_check_reserved_lock(sqlite3_file *file, int *taken)
+{
+    sqlite3_file *sys = system_of(file);
+    return sys->pMethods->xCheckReservedLock(sys, taken);
+}
+
+static int file_control(sqlite3_file *file, int op, void *arg)
+{
+    sqlite3_file *sys = system_of(file);
+    return sys->pMethods->xFileControl(sys, op, arg);
+}
+
+static int file_sector_size(sqlite3_file *file)
+{
+    sqlite3_file *sys = system_of(file);
+    return sys->pMethods->xSectorSize(sys);
+}
+
+static int file_device_characteristics(sqlite3_file *file)
+{
+    sqlite3_file *sys = system_of(file);
+    return sys->pMethods->xDeviceCharacteristics(sys);
+}
+
+static int file_shm_map(sqlite3_file *file, int region, int bytes, int extend, void volatile **out)
+{
+    sqlite3_file *sys = system_of(file);
+    return sys->pMethods->xShmMap(sys, region, bytes, extend, out);
+}
+
+static int file_shm_lock(sqlite3_file *file, int offset, int n, int flags)
+{
+    sqlite3_file *sys = system_of(file);
+    return sys->pMethods->xShmLock(sys, offset, n, flags);
+}
+
+static void file_shm_barrier(sqlite3_file *file)
+{
+    sqlite3_file *sys = system_of(file);
+    sys->pMethods->xShmBarrier(sys);
+}
+
+static int file_shm_unmap(sqlite3_file *file, int delete)
+{
+    sqlite3_file *sys = system_of(file);
+    return sys->pMethods->xShmUnmap(sys, delete);
+}
+
+/* Version 2: shared memory for the write-ahead log, but no mapped pages, which nobody could check.
+ */
+static const sqlite3_io_methods methods = {
+    .iVersion = 2,
+    .xClose = file_close,
+    .xRead = file_read,
+    .xWrite = file_write,
+    .xTruncate = file_truncate,
+    .xSync = file_sync,
+    .xFileSize = file_size,
+    .xLock = file_lock,
+    .xUnlock = file_unlock,
+    .xCheckReservedLock = file_check_reserved_lock,
+    .xFileControl = file_control,
+    .xSectorSize = file_sector_size,
+    .xDeviceCharacteristics = file_device_characteristics,
+    .xShmMap = file_shm_map,
+    .xShmLock = file_shm_lock,
+    .xShmBarrier = file_shm_barrier,
+    .xShmUnmap = file_shm_unmap,
+};
+
+static int vfs_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *file, int flags,
+                    int *out_flags)
+{
+    (void)vfs;
+    if (!(flags & SQLITE_OPEN_MAIN_DB))
+        return system_vfs->xOpen(system_vfs, path, file, flags, out_flags);
+    struct vfs_file *f = (struct vfs_file *)file;
+    f->base.pMethods = NULL;
+    f->path = path;
+    f->system = (sqlite3_file *)(f + 1);
+    int rc = system_vfs->xOpen(system_vfs, path, f->system, flags, out_flags);
+    if (f->system->pMethods)
+        f->base.pMethods = &methods;
+    return rc;
+}
+
+static sqlite3_vfs checksum_vfs;
+static int register_rc;
+
+static void register_once(void)
+{
+    system_vfs = sqlite3_vfs_find(NULL);
+    if (!system_vfs) {
+        register_rc = -EIO;
+        return;
+    }
+    checksum_vfs = *system_vfs; /* everything but opening is the system's */
+    checksum_vfs.zName = VFS_NAME;
+    checksum_vfs.szOsFile = (int)sizeof(struct vfs_file) + system_vfs->szOsFile;
+    checksum_vfs.xOpen = vfs_open;
+    register_rc = sqlite3_vfs_register(&checksum_vfs, 0) == SQLITE_OK ? 0 : -EIO;
+}
+
+int vfs_register(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, register_once);
+    return register_rc;
+}
