@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mount.c - the FUSE session: its options, its workers, its beginning and its end.
+ *
+ * The opening thread answers INIT itself, so that the mount serves when mount_open() returns. Then
+ * a few workers read requests. Each sleeps in an epoll of its own on the session and on an eventfd
+ * that tells it to leave; EPOLLEXCLUSIVE wakes one of them a request. A busy worker reads on until
+ * there is nothing left.
+ *
+ * The end, in this order, so that a caller always gets an answer and nothing is lost:
+ *
+ *     1. the mount is detached: no path leads to it any more
+ *     2. the workers leave; what is pending is committed; running requests are answered
+ *     3. the session's descriptor is closed: files still open give ENOTCONN from now on
+ */
+#include "fuse/mount.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/report.h"
+#include "fuse/deferred.h"
+#include "fuse/handle.h"
+#include "fuse/mount_state.h"
+#include "fuse/mountpoint.h"
+#include "fuse/ops.h"
+#include "fuse/special.h"
+
+enum {
+    DEFAULT_WORKERS = 4,
+    OPTIONS_BYTES = 4096,
+    INIT_WAIT_MS = 10 * 1000,
+    /* RELEASE is a background request: it must not queue behind readahead. */
+    MAX_BACKGROUND = 64,
+};
+
+/* ---- INIT ------------------------------------------------------------------------------------
+ */
+
+static void op_init(void *userdata, struct fuse_conn_info *conn)
+{
+    struct mount *m = userdata;
+    /* Acknowledges before a majority has it, and lets the kernel own sizes. */
+    conn->want &= ~(unsigned)FUSE_CAP_WRITEBACK_CACHE;
+    /* This libfuse cannot ask for it in the protocol: the kernel would trust us with too much. */
+    conn->want &= ~(unsigned)FUSE_CAP_HANDLE_KILLPRIV;
+    conn->max_write = COMMAND_DATA_BYTES;
+    conn->max_background = MAX_BACKGROUND;
+    m->ready = true;
+}
+
+static const struct fuse_lowlevel_ops operations = {
+    .init = op_init,
+    .lookup = op_lookup,
+    .forget = op_forget,
+    .forget_multi = op_forget_multi,
+    .getattr = op_getattr,
+    .readlink = op_readlink,
+    .statfs = op_statfs,
+    .opendir = op_opendir,
+    .readdir = op_readdir,
+    .readdirplus = op_readdirplus,
+    .releasedir = op_releasedir,
+    .fsyncdir = op_fsyncdir,
+    .open = op_open,
+    .create = op_create,
+    .flush = op_flush,
+    .release = op_release,
+    .fsync = op_fsync,
+    .poll = op_poll,
+    .read = op_read,
+    .write = op_write,
+    .mknod = op_mknod,
+    .mkdir = op_mkdir,
+    .symlink = op_symlink,
+    .link = op_link,
+    .unlink = op_unlink,
+    .rmdir = op_rmdir,
+    .rename = op_rename,
+    .setattr = op_setattr,
+    /* Extended attributes are not there: ENOSYS makes the kernel stop asking before each write. */
+};
+
+/* ---- Workers ---------------------------------------------------------------------------------
+ */
+
+/* The kernel has ended the session. Told once, and not if it is our doing. */
+static void session_gone(struct mount *m)
+{
+    pthread_mutex_lock(&m->lock);
+    bool news = !m->gone;
+    m->gone = true;
+    pthread_mutex_unlock(&m->lock);
+    if (news && m->on_unmounted)
+        m->on_unmounted(m->ctx);
+}
+
+/* Serves what is there; false when the session has ended. */
+static bool serve(struct mount *m, struct fuse_buf *buf)
+{
+    while (!m->leaving) {
+        int n = fuse_session_receive_buf(m->session, buf);
+        if (n == -EINTR)
+            continue;
+        if (n == -EAGAIN)
+            return true;
+        if (n <= 0)
+            return false;
+        fuse_session_process_buf(m->session, buf);
+    }
+    return true;
+}
+
+/* One of the workers is woken for a request, all of them to leave. */
+static int watch(struct mount *m)
+{
+    struct epoll_event request = {.events = EPOLLIN | EPOLLEXCLUSIVE};
+    struct epoll_event leave = {.events = EPOLLIN};
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, fuse_session_fd(m->session), &request) < 0 ||
+        epoll_ctl(epoll, EPOLL_CTL_ADD, m->leave_fd, &leave) < 0)
+        report_fatal("%s cannot be served: epoll: %s. Raise fs.epoll.max_user_watches or ulimit -n",
+                     m->mountpoint, strerror(errno));
+    return epoll;
+}
+
+static void *worker(void *arg)
+{
+    struct mount *m = arg;
+    struct fuse_buf buf = {0};
+    int epoll = watch(m);
+    bool alive = true;
+    while (alive && !m->leaving) {
+        struct epoll_event event;
+        int n = epoll_wait(epoll, &event, 1, -1);
+        alive = (n < 0 && errno == EINTR) || serve(m, &buf);
+    }
+    close(epoll);
+    free(buf.mem); /* libfuse's malloc */
+    if (!alive)
+        session_gone(m);
+    return NULL;
+}
+
+static int start_workers(struct mount *m, unsigned count)
+{
+    m->workers = memory_zalloc(count * sizeof(*m->workers));
+    for (; m->worker_count < count; m->worker_count++) {
+        int status = pthread_create(&m->workers[m->worker_count], NULL, worker, m);
+        if (status)
+            return -status;
+    }
+    return 0;
+}
+
+static void stop_workers(struct mount *m)
+{
+    uint64_t one = 1;
+    m->leaving = true;
+    while (write(m->leave_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+        ;
+    for (unsigned i = 0; i < m->worker_count; i++)
+        pthread_join(m->workers[i], NULL);
+    memory_free(m->workers);
+}
+
+/* ---- The session -----------------------------------------------------------------------------
+ */
+
+static void on_fuse_log(enum fuse_log_level level, const char *format, va_list args)
+{
+    char line[512];
+    vsnprintf(line, sizeof(line), format, args);
+    line[strcspn(line, "\n")] = '\0';
+    if (level <= FUSE_LOG_ERR)
+        report_error("%s", line);
+    else
+        report_warn("%s", line);
+}
+
+static bool has_option(const char *options, const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *at = options; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+        if (strcspn(at, ",") == n && strncmp(at, name, n) == 0)
+            return true;
+    return false;
+}
+
+/* Root serves everybody unless told otherwise; for others that is up to /etc/fuse.conf. */
+static struct fuse_session *new_session(struct mount *m, const char *user_options)
+{
+    char options[OPTIONS_BYTES];
+    bool everybody = geteuid() == 0 && !has_option(user_options, "allow_root") &&
+                     !has_option(user_options, "allow_other");
+    int n = snprintf(options, sizeof(options),
+                     "-odefault_permissions,fsname=raftfs,subtype=raftfs%s%s%s",
+                     everybody ? ",allow_other" : "", *user_options ? "," : "", user_options);
+    if (n >= (int)sizeof(options))
+        return NULL;
+    char *argv[] = {m->mountpoint, options, NULL};
+    struct fuse_args args = FUSE_ARGS_INIT(2, argv);
+    fuse_set_log_func(on_fuse_log);
+    struct fuse_session *session = fuse_session_new(&args, &operations, sizeof(operations), m);
+    fuse_opt_free_args(&args);
+    return session;
+}
+
+/* Answers INIT, which the kernel sends as soon as it has mounted. */
+static int answer_init(struct mount *m)
+{
+    struct fuse_buf buf = {0};
+    struct pollfd p = {.fd = fuse_session_fd(m->session), .events = POLLIN};
+    bool alive = true;
+    while (alive && !m->ready && poll(&p, 1, INIT_WAIT_MS) > 0)
+        alive = serve(m, &buf);
+    free(buf.mem);
+    return m->ready ? 0 : -EPROTO;
+}
+
+/*
+ * Closes the session's descriptor, which ends the connection. libfuse would then unmount the path
+ * once more, and hit what may be there by now; it does not when its descriptor reports an error, as
+ * the write end of a pipe does that nobody reads.
+ */
+static void close_session(struct mount *m)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) == 0) {
+        dup2(ends[1], fuse_session_fd(m->session));
+        close(ends[0]);
+        close(ends[1]);
+    }
+    fuse_session_unmount(m->session);
+}
+
+/* ---- Opening and closing ---------------------------------------------------------------------
+ */
+
+static struct mount *new_mount(const struct mount_options *options)
+{
+    struct mount *m = memory_zalloc(sizeof(*m));
+    m->backend = options->backend;
+    m->store = options->backend->store;
+    m->special_hidden = options->special_hidden;
+    m->owner_uid = geteuid();
+    m->owner_gid = getegid();
+    m->mounted_ns = (int64_t)clock_real_ns();
+    m->mountpoint = memory_strdup(options->mountpoint);
+    m->on_unmounted = options->on_unmounted;
+    m->ctx = options->ctx;
+    pthread_mutex_init(&m->lock, NULL);
+    pthread_cond_init(&m->idle, NULL);
+    pins_init(&m->pins);
+    map_init(&m->inodes);
+    map_init(&m->aliases);
+    map_init(&m->creations);
+    special_init(m);
+    return m;
+}
+
+static void free_mount(struct mount *m)
+{
+    if (m->session)
+        fuse_session_destroy(m->session);
+    if (m->leave_fd > 0)
+        close(m->leave_fd);
+    map_close(&m->creations);
+    map_close(&m->aliases);
+    map_close(&m->inodes);
+    pins_close(&m->pins);
+    pthread_cond_destroy(&m->idle);
+    pthread_mutex_destroy(&m->lock);
+    memory_free(m->mountpoint);
+    memory_free(m);
+}
+
+static int fail_open(struct mount *m, int status, char why[MOUNT_WHY_BYTES], const char *what)
+{
+    snprintf(why, MOUNT_WHY_BYTES, "%s cannot be mounted: %s", m->mountpoint, what);
+    free_mount(m);
+    return status;
+}
+
+/* The mount is there: from here on mount_close() takes everything down. */
+static int serve_mount(struct mount *m, unsigned workers)
+{
+    int fd = fuse_session_fd(m->session);
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        return -errno;
+    int status = answer_init(m);
+    return status < 0 ? status : start_workers(m, workers);
+}
+
+int mount_open(const struct mount_options *options, struct mount **out, char why[MOUNT_WHY_BYTES])
+{
+    struct mount *m = new_mount(options);
+    m->session = new_session(m, options->fuse_options);
+    if (!m->session)
+        return fail_open(m, -EINVAL, why, "a mount option is unknown or too long (see above)");
+    m->leave_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (m->leave_fd < 0 || timers_init(&m->timers, &m->lock) < 0)
+        return fail_open(m, -EAGAIN, why, "no more threads or descriptors: raise ulimit -u or -n");
+    if (fuse_session_mount(m->session, m->mountpoint) != 0) {
+        timers_close(&m->timers);
+        return fail_open(m, -EIO, why,
+                         "see above; /dev/fuse must be there (modprobe fuse), and a user other "
+                         "than root needs fusermount3");
+    }
+    int status = serve_mount(m, options->workers ? options->workers : DEFAULT_WORKERS);
+    if (status < 0) {
+        snprintf(why, MOUNT_WHY_BYTES, "%s cannot be served: %s", m->mountpoint, strerror(-status));
+        mount_close(m);
+        return status;
+    }
+    mountpoint_look_up_special(m->mountpoint);
+    *out = m;
+    return 0;
+}
+
+static void detach(struct mount *m)
+{
+    pthread_mutex_lock(&m->lock);
+    bool gone = m->gone;
+    m->gone = true;
+    pthread_mutex_unlock(&m->lock);
+    int status = gone ? 0 : mountpoint_detach(m->mountpoint);
+    if (status < 0)
+        report_warn("%s cannot be detached: %s. Run umount -l on it", m->mountpoint,
+                    strerror(-status));
+}
+
+static void wait_until_idle(struct mount *m)
+{
+    pthread_mutex_lock(&m->lock);
+    while (m->running > 0)
+        pthread_cond_wait(&m->idle, &m->lock);
+    pthread_mutex_unlock(&m->lock);
+}
+
+static void close_handles(struct mount *m)
+{
+    while (m->handles) {
+        if (m->handles->special)
+            special_close(m->handles);
+        else
+            deferred_abandon(m->handles);
+    }
+    handle_forget_all(m);
+}
+
+void mount_close(struct mount *m)
+{
+    detach(m);
+    stop_workers(m);
+    deferred_commit_all(m);
+    wait_until_idle(m);
+    timers_close(&m->timers);
+    close_session(m);
+    close_handles(m);
+    free_mount(m);
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mount_state.h - what the files of this room share about one mount.
+ *
+ * One lock guards everything that is changed after mount_open(), except the pins. It is held for
+ * microseconds: never across the store, the backend, a reply or anything else of libfuse.
+ */
+#ifndef RAFTFS_FUSE_MOUNT_STATE_H
+#define RAFTFS_FUSE_MOUNT_STATE_H
+
+#include <fuse_lowlevel.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "fuse/backend.h"
+#include "fuse/map.h"
+#include "fuse/mount.h"
+#include "fuse/pins.h"
+#include "fuse/timer.h"
+
+struct handle;
+struct special_file;
+
+struct mount {
+    const struct backend *backend;
+    struct store *store;
+    bool special_hidden;
+    uint32_t owner_uid; /* of the special files */
+    uint32_t owner_gid;
+    int64_t mounted_ns;
+    struct pins pins;
+
+    pthread_mutex_t lock;
+    struct timers timers;
+    uint32_t running; /* requests not yet answered, changes not yet settled */
+    pthread_cond_t idle;
+    uint32_t inode_counter; /* the low half of the last inode number given */
+
+    struct handle *handles;
+    struct map inodes;    /* open inodes, by number (handle.h) */
+    struct map aliases;   /* by the number that the kernel uses (handle.h) */
+    struct map creations; /* pending ones, by parent (deferred.h) */
+
+    uint64_t state_counter; /* grows when .status or .leader change (special.h) */
+    struct special_file *special_files;
+    struct timer state_timer;
+
+    struct fuse_session *session; /* from here on: mount.c's own */
+    char *mountpoint;
+    pthread_t *workers;
+    unsigned worker_count;
+    atomic_bool leaving; /* the workers shall leave */
+    int leave_fd;        /* an eventfd, readable then */
+    bool ready;          /* INIT was answered */
+    bool gone;           /* the mount was taken away, or is being so */
+    void (*on_unmounted)(void *ctx);
+    void *ctx;
+};
+
+#endif

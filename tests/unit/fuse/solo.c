@@ -1,0 +1,648 @@
+/* SPDX-License-Identifier: MIT */
+#include "solo.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+
+extern char **environ;
+
+/* One thing for the apply thread to do. */
+struct job {
+    struct job *next;
+    struct backend_change *change; /* NULL: another node's */
+    struct buf *command;
+    struct store_result *result;
+    bool *finished;
+};
+
+struct solo_inside {
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool stopping;
+    bool held;
+    int change_status;
+    int barrier_status;
+    char leader[128];
+    bool unmounted;
+
+    struct job *jobs; /* in order */
+    struct backend_link *barriers;
+    pthread_t apply_thread;
+    pthread_t query_thread;
+
+    struct backend backend;
+    uint64_t index;
+    uint64_t session[2]; /* this node's and another's */
+    uint64_t seq[2];
+
+    struct solo_applied applied[SOLO_MAX_COMMANDS];
+    unsigned count;
+    unsigned forgotten;
+};
+
+/* ---- The apply thread --------------------------------------------------------------------------
+ */
+
+static struct store_result apply(struct solo *s, struct buf *command, int who)
+{
+    struct solo_inside *in = s->inside;
+    struct store_result result = {0};
+    uint64_t seq = ++in->seq[who];
+    command_seal(command, in->session[who], seq, seq);
+    assert_true(command_stamp(command, clock_real_ns()));
+    struct store_entry entry = {.index = ++in->index,
+                                .term = 1,
+                                .kind = STORE_ENTRY_COMMAND,
+                                .data = command->data,
+                                .bytes = command->bytes};
+    int status = store_apply(s->store, &entry, 1, &result);
+    if (status < 0)
+        fail_msg("store_apply: %s", strerror(-status));
+    return result;
+}
+
+static void record(struct solo_inside *in, const struct buf *encoded, int status)
+{
+    static uint32_t groups[COMMAND_MAX_GROUPS];
+    struct command command;
+    assert_true(command_decode(&command, groups, encoded->data, encoded->bytes));
+    assert_true(in->count < SOLO_MAX_COMMANDS);
+    in->applied[in->count++] = (struct solo_applied){.op = command.op,
+                                                     .flags = command.flags,
+                                                     .data_bytes = command.data_bytes,
+                                                     .if_version = command.if_version,
+                                                     .set = command.set,
+                                                     .status = status};
+    pthread_cond_broadcast(&in->cond);
+}
+
+/* Under the lock, which it drops meanwhile. */
+static void answer_change(struct solo *s, struct job *job)
+{
+    struct solo_inside *in = s->inside;
+    struct backend_change *change = job->change;
+    struct buf *command = change->command;
+    int status = in->change_status;
+    struct store_result result = {0};
+    pthread_mutex_unlock(&in->lock);
+    if (status == 0)
+        result = apply(s, command, 0);
+    pthread_mutex_lock(&in->lock);
+    record(in, command, status ? status : result.status);
+    pthread_mutex_unlock(&in->lock);
+    buf_unref(command);
+    change->done(change, status, status ? NULL : &result);
+    free(job);
+    pthread_mutex_lock(&in->lock);
+}
+
+static void answer_elsewhere(struct solo *s, struct job *job)
+{
+    struct solo_inside *in = s->inside;
+    pthread_mutex_unlock(&in->lock);
+    *job->result = apply(s, job->command, 1);
+    pthread_mutex_lock(&in->lock);
+    *job->finished = true;
+    pthread_cond_broadcast(&in->cond);
+    buf_unref(job->command);
+    free(job);
+}
+
+/* The first job that may be done now; what another node does is never held. */
+static struct job *take_job(struct solo_inside *in)
+{
+    struct job **at = &in->jobs;
+    while (*at && in->held && (*at)->change)
+        at = &(*at)->next;
+    struct job *job = *at;
+    if (job)
+        *at = job->next;
+    return job;
+}
+
+static void *apply_thread(void *arg)
+{
+    struct solo *s = arg;
+    struct solo_inside *in = s->inside;
+    pthread_mutex_lock(&in->lock);
+    while (!in->stopping) {
+        struct job *job = take_job(in);
+        if (!job)
+            pthread_cond_wait(&in->cond, &in->lock);
+        else if (job->change)
+            answer_change(s, job);
+        else
+            answer_elsewhere(s, job);
+    }
+    pthread_mutex_unlock(&in->lock);
+    return NULL;
+}
+
+static void add_job(struct solo_inside *in, struct job job)
+{
+    struct job *copy = malloc(sizeof(*copy));
+    assert_non_null(copy);
+    *copy = job;
+    pthread_mutex_lock(&in->lock);
+    struct job **at = &in->jobs;
+    while (*at)
+        at = &(*at)->next;
+    *at = copy;
+    pthread_cond_broadcast(&in->cond);
+    pthread_mutex_unlock(&in->lock);
+}
+
+/* ---- The backend -------------------------------------------------------------------------------
+ */
+
+static void *query_thread(void *arg)
+{
+    struct solo_inside *in = ((struct solo *)arg)->inside;
+    pthread_mutex_lock(&in->lock);
+    while (!in->stopping) {
+        struct backend_barrier *barrier = (struct backend_barrier *)in->barriers;
+        if (!barrier) {
+            pthread_cond_wait(&in->cond, &in->lock);
+            continue;
+        }
+        in->barriers = barrier->link.next;
+        int status = in->barrier_status;
+        pthread_mutex_unlock(&in->lock);
+        barrier->done(barrier, status);
+        pthread_mutex_lock(&in->lock);
+    }
+    pthread_mutex_unlock(&in->lock);
+    return NULL;
+}
+
+static void on_barrier(void *ctx, struct backend_barrier *barrier)
+{
+    struct solo_inside *in = ctx;
+    pthread_mutex_lock(&in->lock);
+    barrier->link.next = in->barriers;
+    in->barriers = &barrier->link;
+    pthread_cond_broadcast(&in->cond);
+    pthread_mutex_unlock(&in->lock);
+}
+
+static void on_change(void *ctx, struct backend_change *change)
+{
+    add_job(ctx, (struct job){.change = change});
+}
+
+static void on_cancel_barrier(void *ctx, struct backend_barrier *barrier)
+{
+    (void)ctx;
+    (void)barrier; /* is answered soon anyway */
+}
+
+static void on_cancel_change(void *ctx, struct backend_change *change)
+{
+    struct solo_inside *in = ctx;
+    pthread_mutex_lock(&in->lock);
+    struct job **at = &in->jobs;
+    while (*at && (*at)->change != change)
+        at = &(*at)->next;
+    struct job *job = *at;
+    if (job) {
+        *at = job->next;
+        record(in, change->command, -EINTR);
+    }
+    pthread_mutex_unlock(&in->lock);
+    if (!job)
+        return;
+    buf_unref(change->command);
+    free(job);
+    change->done(change, -EINTR, NULL);
+}
+
+static uint64_t on_session(void *ctx)
+{
+    return ((struct solo_inside *)ctx)->session[0];
+}
+
+static size_t on_status_text(void *ctx, char *out, size_t out_bytes)
+{
+    struct solo_inside *in = ctx;
+    pthread_mutex_lock(&in->lock);
+    int n = snprintf(out, out_bytes, "id: solo\nstate: leader\ncommands: %u\n", in->count);
+    pthread_mutex_unlock(&in->lock);
+    return (size_t)n;
+}
+
+static size_t on_leader_text(void *ctx, char *out, size_t out_bytes)
+{
+    struct solo_inside *in = ctx;
+    pthread_mutex_lock(&in->lock);
+    int n = snprintf(out, out_bytes, "%s", in->leader);
+    pthread_mutex_unlock(&in->lock);
+    return (size_t)n;
+}
+
+static bool on_member(void *ctx, unsigned k, char *name, size_t name_bytes, char *text,
+                      size_t text_bytes)
+{
+    (void)ctx;
+    if (k > 1)
+        return false;
+    snprintf(name, name_bytes, "node%u", k + 1);
+    snprintf(text, text_bytes, "127.0.0.1:800%u %s", k + 1, k ? "nonvoter" : "voter");
+    return true;
+}
+
+/* ---- Set up and tear down ----------------------------------------------------------------------
+ */
+
+static bool is_open(void *ctx, uint64_t ino)
+{
+    struct solo *s = ctx;
+    return s->fs && mount_is_open(s->fs, ino);
+}
+
+static void open_session(struct solo *s, int who)
+{
+    struct command command = {.op = COMMAND_SESSION,
+                              .incarnation = (uint64_t)who + 1,
+                              .boot = (uint64_t)who + 10,
+                              .caller = {.uid = geteuid(), .gid = getegid()}};
+    struct buf *encoded = command_encode(&command);
+    assert_non_null(encoded);
+    struct store_result result = apply(s, encoded, who);
+    buf_unref(encoded);
+    assert_int_equal(result.status, 0);
+    s->inside->session[who] = result.session;
+    s->inside->seq[who] = 0;
+}
+
+static void open_store(struct solo *s)
+{
+    char why[STORE_WHY_BYTES], path[80];
+    snprintf(path, sizeof(path), "%s/data", s->dir);
+    assert_int_equal(mkdir(path, 0700), 0);
+    struct store_options options = {
+        .dir = path, .incarnation = 1, .create = true, .ctx = s, .is_open = is_open};
+    if (store_open(&options, &s->store, why) < 0)
+        fail_msg("store_open: %s", why);
+}
+
+static void on_unmounted(void *ctx)
+{
+    struct solo_inside *in = ((struct solo *)ctx)->inside;
+    pthread_mutex_lock(&in->lock);
+    in->unmounted = true;
+    pthread_cond_broadcast(&in->cond);
+    pthread_mutex_unlock(&in->lock);
+}
+
+bool solo_was_unmounted(struct solo *s)
+{
+    struct solo_inside *in = s->inside;
+    pthread_mutex_lock(&in->lock);
+    while (!in->unmounted)
+        pthread_cond_wait(&in->cond, &in->lock);
+    pthread_mutex_unlock(&in->lock);
+    return true;
+}
+
+void solo_mount(struct solo *s, const char *fuse_options)
+{
+    char why[MOUNT_WHY_BYTES];
+    struct mount_options options = {.mountpoint = s->mount,
+                                    .fuse_options = fuse_options,
+                                    .backend = &s->inside->backend,
+                                    .on_unmounted = on_unmounted,
+                                    .ctx = s};
+    s->inside->unmounted = false;
+    if (mount_prepare(s->mount, why) < 0 || mount_open(&options, &s->fs, why) < 0)
+        fail_msg("%s", why);
+}
+
+void solo_unmount(struct solo *s)
+{
+    mount_close(s->fs);
+    s->fs = NULL;
+}
+
+int solo_setup(void **state)
+{
+    *state = NULL;
+    int fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+    if (fuse < 0) {
+        print_message("skipped: /dev/fuse cannot be opened (%s)\n", strerror(errno));
+        return 0;
+    }
+    close(fuse);
+    struct solo *s = calloc(1, sizeof(*s));
+    s->inside = calloc(1, sizeof(*s->inside));
+    struct solo_inside *in = s->inside;
+    const char *tmp = getenv("TMPDIR");
+    snprintf(s->dir, sizeof(s->dir), "%s/raftfs-mount-XXXXXX",
+             tmp && strlen(tmp) < 32 ? tmp : "/tmp");
+    assert_non_null(mkdtemp(s->dir));
+    snprintf(s->mount, sizeof(s->mount), "%s/mnt", s->dir);
+    assert_int_equal(mkdir(s->mount, 0755), 0);
+    open_store(s);
+    open_session(s, 0);
+    open_session(s, 1);
+    pthread_mutex_init(&in->lock, NULL);
+    pthread_cond_init(&in->cond, NULL);
+    snprintf(in->leader, sizeof(in->leader), "solo 127.0.0.1:8001\n");
+    in->backend = (struct backend){.ctx = in,
+                                   .store = s->store,
+                                   .barrier = on_barrier,
+                                   .change = on_change,
+                                   .cancel_barrier = on_cancel_barrier,
+                                   .cancel_change = on_cancel_change,
+                                   .session = on_session,
+                                   .status_text = on_status_text,
+                                   .leader_text = on_leader_text,
+                                   .member = on_member,
+                                   .timeout_ms = 5000};
+    assert_int_equal(pthread_create(&in->apply_thread, NULL, apply_thread, s), 0);
+    assert_int_equal(pthread_create(&in->query_thread, NULL, query_thread, s), 0);
+    solo_mount(s, "");
+    *state = s;
+    return 0;
+}
+
+static void stop_threads(struct solo_inside *in)
+{
+    pthread_mutex_lock(&in->lock);
+    in->stopping = true;
+    pthread_cond_broadcast(&in->cond);
+    pthread_mutex_unlock(&in->lock);
+    pthread_join(in->apply_thread, NULL);
+    pthread_join(in->query_thread, NULL);
+    pthread_cond_destroy(&in->cond);
+    pthread_mutex_destroy(&in->lock);
+}
+
+int solo_teardown(void **state)
+{
+    struct solo *s = *state;
+    if (!s)
+        return 0;
+    solo_hold(s, false);
+    if (s->fs)
+        solo_unmount(s);
+    stop_threads(s->inside);
+    store_close(s->store);
+    char command[128];
+    snprintf(command, sizeof(command), "rm -rf --one-file-system '%s'", s->dir);
+    int status = system(command);
+    free(s->inside);
+    free(s);
+    return status;
+}
+
+/* ---- Children ----------------------------------------------------------------------------------
+ */
+
+struct solo_child {
+    pid_t pid;
+    FILE *to;
+    FILE *from;
+    char line[512];
+};
+
+struct solo_child *solo_start(struct solo *s, const char *interpreter, const char *script)
+{
+    static const char prefix[] = "cd \"$1\" || exit 99; shift; exec \"$@\" 2>&1";
+    int to[2], from[2];
+    assert_int_equal(pipe2(to, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(from, O_CLOEXEC), 0);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, to[0], 0);
+    posix_spawn_file_actions_adddup2(&actions, from[1], 1);
+    const char *words[] = {"sh", "-c", prefix, "sh", s->mount, interpreter, "-c", script, NULL};
+    char *argv[sizeof(words) / sizeof(words[0])]; /* exec's type is older than const */
+    memcpy(argv, words, sizeof(argv));
+    struct solo_child *child = calloc(1, sizeof(*child));
+    assert_int_equal(posix_spawn(&child->pid, "/bin/sh", &actions, NULL, argv, environ), 0);
+    posix_spawn_file_actions_destroy(&actions);
+    close(to[0]);
+    close(from[1]);
+    child->to = fdopen(to[1], "w");
+    child->from = fdopen(from[0], "r");
+    return child;
+}
+
+void solo_say(struct solo_child *child, const char *line)
+{
+    fprintf(child->to, "%s\n", line);
+    fflush(child->to);
+}
+
+const char *solo_hear(struct solo_child *child)
+{
+    if (!fgets(child->line, sizeof(child->line), child->from))
+        return "(end)";
+    child->line[strcspn(child->line, "\n")] = '\0';
+    return child->line;
+}
+
+pid_t solo_pid(struct solo_child *child)
+{
+    return child->pid;
+}
+
+int solo_wait(struct solo_child *child)
+{
+    int status;
+    fclose(child->to);
+    while (waitpid(child->pid, &status, 0) < 0)
+        assert_int_equal(errno, EINTR);
+    fclose(child->from);
+    free(child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static int run(struct solo *s, const char *interpreter, const char *script)
+{
+    struct solo_child *child = solo_start(s, interpreter, script);
+    size_t n = fread(s->out, 1, sizeof(s->out) - 1, child->from);
+    s->out[n] = '\0';
+    return solo_wait(child);
+}
+
+int solo_bash(struct solo *s, const char *script)
+{
+    return run(s, "bash", script);
+}
+
+int solo_dash(struct solo *s, const char *script)
+{
+    return run(s, "dash", script);
+}
+
+int solo_python(struct solo *s, const char *script)
+{
+    return run(s, "python3", script);
+}
+
+/* ---- Switches ----------------------------------------------------------------------------------
+ */
+
+void solo_hold(struct solo *s, bool held)
+{
+    pthread_mutex_lock(&s->inside->lock);
+    s->inside->held = held;
+    pthread_cond_broadcast(&s->inside->cond);
+    pthread_mutex_unlock(&s->inside->lock);
+}
+
+void solo_fail_changes(struct solo *s, int status)
+{
+    pthread_mutex_lock(&s->inside->lock);
+    s->inside->change_status = status;
+    pthread_mutex_unlock(&s->inside->lock);
+}
+
+void solo_fail_barriers(struct solo *s, int status)
+{
+    pthread_mutex_lock(&s->inside->lock);
+    s->inside->barrier_status = status;
+    pthread_mutex_unlock(&s->inside->lock);
+}
+
+void solo_set_leader(struct solo *s, const char *text)
+{
+    pthread_mutex_lock(&s->inside->lock);
+    snprintf(s->inside->leader, sizeof(s->inside->leader), "%s", text);
+    pthread_mutex_unlock(&s->inside->lock);
+    mount_state_changed(s->fs);
+}
+
+/* ---- What was applied --------------------------------------------------------------------------
+ */
+
+void solo_forget(struct solo *s)
+{
+    pthread_mutex_lock(&s->inside->lock);
+    s->inside->forgotten = s->inside->count;
+    pthread_mutex_unlock(&s->inside->lock);
+}
+
+unsigned solo_count(struct solo *s)
+{
+    pthread_mutex_lock(&s->inside->lock);
+    unsigned count = s->inside->count - s->inside->forgotten;
+    pthread_mutex_unlock(&s->inside->lock);
+    return count;
+}
+
+struct solo_applied solo_nth(struct solo *s, unsigned n)
+{
+    assert_true(n < solo_count(s));
+    return s->inside->applied[s->inside->forgotten + n];
+}
+
+void solo_await_count(struct solo *s, unsigned count)
+{
+    struct solo_inside *in = s->inside;
+    pthread_mutex_lock(&in->lock);
+    while (in->count - in->forgotten < count)
+        pthread_cond_wait(&in->cond, &in->lock);
+    pthread_mutex_unlock(&in->lock);
+}
+
+static unsigned waiting(const struct solo_inside *in)
+{
+    unsigned count = 0;
+    for (const struct job *job = in->jobs; job; job = job->next)
+        count += job->change != NULL;
+    return count;
+}
+
+void solo_await_waiting(struct solo *s, unsigned count)
+{
+    struct solo_inside *in = s->inside;
+    pthread_mutex_lock(&in->lock);
+    while (waiting(in) < count)
+        pthread_cond_wait(&in->cond, &in->lock);
+    pthread_mutex_unlock(&in->lock);
+}
+
+struct store_result solo_elsewhere(struct solo *s, const struct command *command)
+{
+    struct store_result result;
+    struct buf *encoded = command_encode(command);
+    bool finished = false;
+    assert_non_null(encoded);
+    add_job(s->inside, (struct job){.command = encoded, .result = &result, .finished = &finished});
+    pthread_mutex_lock(&s->inside->lock);
+    while (!finished)
+        pthread_cond_wait(&s->inside->cond, &s->inside->lock);
+    pthread_mutex_unlock(&s->inside->lock);
+    return result;
+}
+
+static struct store_attr attr_of(struct solo *s, const char *name)
+{
+    struct store_attr attr;
+    assert_int_equal(store_lookup(s->store, STORE_ROOT_INO, name, strlen(name), &attr), 0);
+    return attr;
+}
+
+void solo_write_elsewhere(struct solo *s, const char *name, const char *value)
+{
+    struct command command = {.op = COMMAND_WRITE,
+                              .flags = COMMAND_TRUNCATE,
+                              .ino = attr_of(s, name).ino,
+                              .data = value,
+                              .data_bytes = (uint32_t)strlen(value)};
+    assert_int_equal(solo_elsewhere(s, &command).status, 0);
+}
+
+void solo_create_elsewhere(struct solo *s, const char *name, const char *value)
+{
+    static uint32_t counter;
+    struct command command = {.op = COMMAND_CREATE,
+                              .flags = COMMAND_WITH_DATA,
+                              .parent = STORE_ROOT_INO,
+                              .name = name,
+                              .name_bytes = (uint8_t)strlen(name),
+                              .ino = s->inside->session[1] << 32 | ++counter,
+                              .mode = 0644,
+                              .data = value,
+                              .data_bytes = (uint32_t)strlen(value)};
+    assert_int_equal(solo_elsewhere(s, &command).status, 0);
+}
+
+void solo_unlink_elsewhere(struct solo *s, const char *name)
+{
+    struct command command = {.op = COMMAND_UNLINK,
+                              .parent = STORE_ROOT_INO,
+                              .name = name,
+                              .name_bytes = (uint8_t)strlen(name)};
+    assert_int_equal(solo_elsewhere(s, &command).status, 0);
+}
+
+const char *solo_value(struct solo *s, const char *name)
+{
+    static char value[SOLO_OUT_BYTES];
+    struct store_attr attr;
+    size_t got;
+    if (store_lookup(s->store, STORE_ROOT_INO, name, strlen(name), &attr) < 0)
+        return "?";
+    assert_int_equal(store_read(s->store, attr.ino, 0, sizeof(value) - 1, value, &got, &attr), 0);
+    value[got] = '\0';
+    return value;
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/* .status, .leader and .raft: reading, polling, and what nobody may do to them. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "solo.h"
+
+static void they_are_read_without_a_quorum(void **state)
+{
+    NEEDS_MOUNT(s);
+    solo_fail_barriers(s, -ETIMEDOUT);
+    assert_int_equal(solo_bash(s, "cat .leader; head -1 .status; cat .raft/members/node2; "
+                                  "ls .raft .raft/members; stat -c '%s %A' .status .leader"),
+                     0);
+    assert_string_equal(s->out, "solo 127.0.0.1:8001\n"
+                                "id: solo\n"
+                                "127.0.0.1:8002 nonvoter\n"
+                                ".raft:\nlocal\nmembers\n\n"
+                                ".raft/members:\nnode1\nnode2\n"
+                                "4096 -r--r--r--\n4096 -r--r--r--\n");
+    solo_set_leader(s, "");
+    assert_int_equal(solo_bash(s, "cat .leader"), 0);
+    assert_string_equal(s->out, "");
+}
+
+static void they_answer_while_the_root_is_locked(void **state)
+{
+    NEEDS_MOUNT(s);
+    solo_hold(s, true);
+    struct solo_child *blocked = solo_start(s, "bash", "mkdir d; echo $?");
+    solo_await_waiting(s, 1);
+    assert_int_equal(solo_bash(s, "cat .leader .raft/members/node1; ls .raft/local"), 0);
+    assert_string_equal(s->out, "solo 127.0.0.1:8001\n127.0.0.1:8001 voter\n");
+    solo_hold(s, false);
+    assert_string_equal(solo_hear(blocked), "0");
+    solo_wait(blocked);
+}
+
+static void listing(void **state)
+{
+    NEEDS_MOUNT(s);
+    assert_int_equal(solo_bash(s, "echo v > a; ls -A"), 0);
+    assert_string_equal(s->out, ".leader\n.status\na\n");
+}
+
+static void nobody_changes_them(void **state)
+{
+    NEEDS_MOUNT(s);
+    static const char script[] =
+        "import errno, os\n"
+        "def fails(with_, f, *args):\n"
+        "    try: f(*args)\n"
+        "    except OSError as e: assert e.errno == with_, (f, args, e)\n"
+        "    else: assert False, (f, args)\n"
+        "open('f', 'w').write('v')\n"
+        "os.mkdir('d')\n"
+        "for n in '.status', '.leader':\n"
+        "    fails(errno.EPERM, os.unlink, n)\n"
+        "    fails(errno.EPERM, os.rename, n, 'g')\n"
+        "    fails(errno.EPERM, os.rename, 'f', n)\n"
+        "    fails(errno.EPERM, os.chmod, n, 0)\n"
+        "    fails(errno.EACCES, os.open, n, os.O_WRONLY)\n"
+        "    fails(errno.EACCES, os.open, n, os.O_WRONLY | os.O_TRUNC)\n"
+        "    fails(errno.EACCES, os.truncate, n, 0)\n"
+        "fails(errno.EPERM, os.rmdir, '.raft')\n"
+        "fails(errno.EPERM, os.rename, 'd', '.raft')\n"
+        "fails(errno.EPERM, os.rmdir, '.raft/local')\n"
+        "fails(errno.EPERM, os.mkdir, '.raft/x')\n"
+        "fails(errno.EPERM, os.open, '.raft/x', os.O_WRONLY | os.O_CREAT)\n"
+        "fails(errno.EPERM, os.symlink, 'x', '.raft/members/x')\n"
+        "fails(errno.EPERM, os.unlink, '.raft/members/node1')\n"
+        "fails(errno.EROFS, os.open, '.raft/local/f', os.O_WRONLY)\n"
+        "fails(errno.EROFS, os.open, '.raft/local/g', os.O_WRONLY | os.O_CREAT)\n"
+        "fails(errno.EROFS, os.unlink, '.raft/local/f')\n"
+        "fails(errno.EROFS, os.mkdir, '.raft/local/x')\n"
+        "fails(errno.EROFS, os.chmod, '.raft/local/f', 0)\n"
+        "fails(errno.EROFS, os.rename, '.raft/local/f', '.raft/local/g')\n"
+        "fails(errno.EXDEV, os.rename, '.raft/local/f', 'g')\n"
+        "fails(errno.EXDEV, os.rename, 'f', '.raft/local/g')\n"
+        "fails(errno.EXDEV, os.link, '.raft/local/f', 'g')\n"
+        "fails(errno.ENOENT, os.stat, '.raft/x')\n"
+        "fails(errno.ENOENT, os.stat, '.raft/members/x')\n"
+        "fails(errno.ENOENT, os.stat, '.raft/local/.status')\n"
+        "assert os.stat('.raft/local/f').st_ino == os.stat('f').st_ino | 1 << 62\n";
+    assert_int_equal(solo_python(s, script), 0);
+    assert_string_equal(s->out, "");
+}
+
+static void a_text_is_not_torn(void **state)
+{
+    NEEDS_MOUNT(s);
+    struct solo_child *child = solo_start(s, "python3",
+                                          "import os, sys\n"
+                                          "f = os.open('.leader', os.O_RDONLY)\n"
+                                          "print(os.read(f, 4).decode(), flush=True)\n"
+                                          "sys.stdin.readline()\n"
+                                          "print(os.read(f, 99).decode().strip(), flush=True)\n"
+                                          "print(os.pread(f, 99, 0).decode(), flush=True)\n");
+    assert_string_equal(solo_hear(child), "solo");
+    solo_set_leader(s, "other 127.0.0.1:9\n");
+    solo_say(child, "");
+    assert_string_equal(solo_hear(child), "127.0.0.1:8001");
+    assert_string_equal(solo_hear(child), "other 127.0.0.1:9");
+    assert_int_equal(solo_wait(child), 0);
+}
+
+static void poll_waits_for_a_change(void **state)
+{
+    NEEDS_MOUNT(s);
+    struct solo_child *child =
+        solo_start(s, "python3",
+                   "import os, select\n"
+                   "f = os.open('.leader', os.O_RDONLY)\n"
+                   "p = select.poll()\n"
+                   "p.register(f, select.POLLPRI | select.POLLERR)\n"
+                   "assert p.poll(0)\n" /* not read yet */
+                   "for i in range(3):\n"
+                   "    print(os.pread(f, 99, 0).decode().strip(), p.poll(0), flush=True)\n"
+                   "    assert p.poll() == [(f, select.POLLPRI | select.POLLERR)]\n"
+                   "print('end', flush=True)\n");
+    assert_string_equal(solo_hear(child), "solo 127.0.0.1:8001 []");
+    solo_set_leader(s, "a a:1\n");
+    assert_string_equal(solo_hear(child), "a a:1 []");
+    solo_set_leader(s, "b b:1\n");
+    assert_string_equal(solo_hear(child), "b b:1 []");
+    solo_set_leader(s, "");
+    assert_string_equal(solo_hear(child), "end");
+    assert_int_equal(solo_wait(child), 0);
+}
+
+static void select_waits_too_and_files_are_always_ready(void **state)
+{
+    NEEDS_MOUNT(s);
+    struct solo_child *child =
+        solo_start(s, "python3",
+                   "import os, select\n"
+                   "a, b = os.open('.leader', os.O_RDONLY), os.open('.status', os.O_RDONLY)\n"
+                   "os.read(a, 99); os.read(b, 9999)\n"
+                   "print('waiting', flush=True)\n"
+                   "assert select.select([], [], [a, b])[2]\n"
+                   "f = os.open('f', os.O_RDWR | os.O_CREAT)\n"
+                   "p = select.poll(); p.register(f)\n"
+                   "assert p.poll() == [(f, select.POLLIN | select.POLLOUT)]\n");
+    assert_string_equal(solo_hear(child), "waiting");
+    solo_set_leader(s, "b b:1\n");
+    assert_string_equal(solo_hear(child), "(end)");
+    assert_int_equal(solo_wait(child), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON_A_MOUNT(they_are_read_without_a_quorum),
+        ON_A_MOUNT(they_answer_while_the_root_is_locked),
+        ON_A_MOUNT(listing),
+        ON_A_MOUNT(nobody_changes_them),
+        ON_A_MOUNT(a_text_is_not_torn),
+        ON_A_MOUNT(poll_waits_for_a_change),
+        ON_A_MOUNT(select_waits_too_and_files_are_always_ready),
+    };
+    return cmocka_run_group_tests_name("special", tests, NULL, NULL);
+}
