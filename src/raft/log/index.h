@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * index.h - where each entry of the log lies: 16 bytes an entry, and the terms as runs.
+ *
+ * Written by recovery and the writer thread, read by the reader thread; the log's lock guards it.
+ */
+#ifndef RAFTFS_RAFT_LOG_INDEX_H
+#define RAFTFS_RAFT_LOG_INDEX_H
+
+#include "raft/log/format.h"
+
+struct log_place {
+    uint32_t segment;      /* number, modulo 2^32 */
+    uint32_t batch_offset; /* of the batch in the segment */
+    uint32_t offset;       /* of the record in the batch's stream */
+    uint32_t chain;        /* the crc before it */
+};
+
+struct log_index {
+    uint64_t base_index;
+    uint64_t base_term;
+    uint64_t last_index;
+    struct log_place *places; /* of base_index + 1 and on */
+    uint64_t capacity;
+    struct raft_term_run *runs;
+    uint32_t run_count;
+    uint32_t run_capacity;
+};
+
+void log_index_init(struct log_index *index, uint64_t base_index, uint64_t base_term);
+void log_index_close(struct log_index *index);
+void log_index_append(struct log_index *index, uint64_t term, const struct log_place *place);
+void log_index_truncate(struct log_index *index, uint64_t from);
+void log_index_drop_prefix(struct log_index *index, uint64_t base_index);
+const struct log_place *log_index_find(const struct log_index *index, uint64_t at);
+uint64_t log_index_term(const struct log_index *index, uint64_t at);
+
+#endif

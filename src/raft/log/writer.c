@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * writer.c - the writer thread: one batch at a time, one fdatasync each.
+ *
+ * Whatever was submitted while a batch was on its way goes into the next one. A write that fails
+ * changes nothing: it is tried again at the same place, because rolling back in memory what may be
+ * half on disk goes wrong in ever new ways (canonical/raft #450). A sync that fails ends the
+ * process: the page cache may call clean what never reached the disk.
+ */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/report.h"
+#include "raft/log/internal.h"
+
+enum {
+    BATCH_STREAM_BYTES = 4 * 1024 * 1024, /* more waits for the next sync */
+    BATCH_OVERHEAD_BYTES = FORMAT_BATCH_HEADER_BYTES + FORMAT_RECORD_HEADER_BYTES, /* and END */
+    RETRY_MS = 100,
+    REPORT_EVERY_US = 60 * 1000 * 1000,
+};
+
+static void report_failure(struct raft_log *log, const char *what, int status)
+{
+    uint64_t now_us = clock_mono_us();
+    if (log->reported_us && now_us < log->reported_us + REPORT_EVERY_US)
+        return;
+    log->reported_us = now_us;
+    report_error("log: %s in %s: %s. Make room or mend the disk; this node goes on by itself", what,
+                 log->dir, strerror(-status));
+}
+
+static void pause_before_retry(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
+}
+
+static bool closing(struct raft_log *log)
+{
+    pthread_mutex_lock(&log->lock);
+    bool yes = log->closing;
+    pthread_mutex_unlock(&log->lock);
+    return yes;
+}
+
+/* False if the log is being closed and the write still fails. */
+static bool write_batch(struct raft_log *log, uint32_t sectors)
+{
+    int status;
+    while ((status = segment_write(log->fd, log->batch, sectors * FORMAT_SECTOR_BYTES,
+                                   log->offset)) < 0) {
+        report_failure(log, "a write fails", status);
+        if (closing(log))
+            return false;
+        pause_before_retry();
+    }
+    if (fdatasync(log->fd) < 0)
+        report_fatal(
+            "log: a sync fails in %s: %s. What the disk holds is unknown: mend it and start "
+            "this node again",
+            log->dir, strerror(errno));
+    return true;
+}
+
+static bool roll(struct raft_log *log)
+{
+    int status;
+    while ((status = log_begin_segment(log)) < 0) {
+        report_failure(log, "a segment cannot be made", status);
+        if (closing(log))
+            return false;
+        pause_before_retry();
+    }
+    return true;
+}
+
+/* Under the lock: the jobs for the next batch, at least one. */
+static struct log_job *take_jobs(struct raft_log *log, uint64_t *stream_bytes)
+{
+    struct log_job *first = log->jobs, *last = first;
+    *stream_bytes = BATCH_OVERHEAD_BYTES + first->stream_bytes;
+    while (last->next && *stream_bytes + last->next->stream_bytes <= BATCH_STREAM_BYTES) {
+        last = last->next;
+        *stream_bytes += last->stream_bytes;
+    }
+    log->jobs = last->next;
+    if (!log->jobs)
+        log->jobs_end = &log->jobs;
+    last->next = NULL;
+    return first;
+}
+
+static struct format_record *next_record(struct raft_log *log, uint32_t *count)
+{
+    if (*count == log->record_capacity) {
+        log->record_capacity = log->record_capacity ? 2 * log->record_capacity : 1024;
+        log->records = memory_realloc(log->records, log->record_capacity * sizeof(*log->records));
+    }
+    return &log->records[(*count)++];
+}
+
+static void add_job(struct raft_log *log, struct format_batch *batch, const struct log_job *job,
+                    uint32_t *count)
+{
+    const struct raft_log_write *w = &job->write;
+    struct format_record *r;
+    if (w->truncate_from) {
+        r = next_record(log, count);
+        *r = (struct format_record){.kind = FORMAT_TRUNCATE, .index = w->truncate_from};
+        format_batch_add(batch, r, NULL);
+    }
+    for (uint32_t i = 0; i < w->count; i++) {
+        const struct raft_entry *e = &w->entries[i];
+        r = next_record(log, count);
+        *r = (struct format_record){.kind = (uint8_t)e->kind,
+                                    .term = e->term,
+                                    .index = e->index,
+                                    .bytes = e->payload ? e->payload->bytes : 0};
+        format_batch_add(batch, r, e->payload ? e->payload->data : NULL);
+    }
+    if (w->has_hard) {
+        r = next_record(log, count);
+        *r = (struct format_record){
+            .kind = FORMAT_HARD, .term = w->hard.term, .index = w->hard.vote};
+        format_batch_add(batch, r, NULL);
+    }
+}
+
+/* What is durable now can be read back. */
+static void publish(struct raft_log *log, uint32_t count)
+{
+    pthread_mutex_lock(&log->lock);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct format_record *r = &log->records[i];
+        struct log_place place = {.segment = (uint32_t)log->number,
+                                  .batch_offset = log->offset,
+                                  .offset = r->offset,
+                                  .chain = r->chain};
+        if (r->kind == FORMAT_TRUNCATE)
+            log_index_truncate(&log->index, r->index);
+        else if (r->kind == FORMAT_HARD)
+            log->hard = (struct raft_hard_state){.term = r->term, .vote = r->index};
+        else
+            log_index_append(&log->index, r->term, &place);
+    }
+    pthread_mutex_unlock(&log->lock);
+}
+
+static void free_jobs(struct log_job *jobs)
+{
+    for (struct log_job *next; jobs; jobs = next) {
+        next = jobs->next;
+        for (uint32_t i = 0; i < jobs->write.count; i++)
+            buf_unref(jobs->entries[i].payload);
+        memory_free(jobs);
+    }
+}
+
+static void write_jobs(struct raft_log *log, struct log_job *jobs, uint64_t stream_bytes)
+{
+    uint32_t sectors = format_sectors(stream_bytes), count = 0;
+    uint32_t room = (log->options.segment_bytes - log->offset) / FORMAT_SECTOR_BYTES;
+    if (sectors > room && !roll(log))
+        return;
+    struct format_batch batch;
+    memset(log->batch, 0, (size_t)sectors * FORMAT_SECTOR_BYTES);
+    format_batch_begin(&batch, log->batch, sectors, log->next_batch, log->chain);
+    uint64_t last_id = 0;
+    for (const struct log_job *job = jobs; job; job = job->next) {
+        add_job(log, &batch, job, &count);
+        last_id = job->write.id;
+    }
+    sectors = format_batch_end(&batch);
+    if (!write_batch(log, sectors))
+        return;
+    publish(log, count);
+    log->offset += sectors * FORMAT_SECTOR_BYTES;
+    log->next_batch++;
+    log->chain = batch.chain;
+    log->options.on_durable(log->options.ctx, last_id);
+}
+
+/* Under the lock: forgets the segments that hold nothing above the index; they are removed outside.
+ */
+static uint32_t take_droppable(struct raft_log *log)
+{
+    uint32_t n = 0;
+    while (n + 1 < log->segment_count && log->segments[n + 1].last_index <= log->drop_index)
+        n++;
+    if (n > 0)
+        log_index_drop_prefix(&log->index, log->segments[n].last_index);
+    return n;
+}
+
+static void drop_prefix(struct raft_log *log)
+{
+    pthread_mutex_lock(&log->lock);
+    uint32_t n = take_droppable(log);
+    log->drop_index = 0;
+    pthread_mutex_unlock(&log->lock);
+    for (uint32_t i = 0; i < n; i++)
+        segment_remove(log->dir, log->segments[i].number);
+    if (n > 0)
+        segment_sync_dir(log->dir);
+    pthread_mutex_lock(&log->lock);
+    log->segment_count -= n;
+    memmove(log->segments, log->segments + n, log->segment_count * sizeof(*log->segments));
+    pthread_mutex_unlock(&log->lock);
+}
+
+void *log_writer_run(void *arg)
+{
+    struct raft_log *log = arg;
+    pthread_mutex_lock(&log->lock);
+    for (;;) {
+        if (log->jobs) {
+            uint64_t stream_bytes;
+            struct log_job *jobs = take_jobs(log, &stream_bytes);
+            pthread_mutex_unlock(&log->lock);
+            write_jobs(log, jobs, stream_bytes);
+            free_jobs(jobs);
+            pthread_mutex_lock(&log->lock);
+        } else if (log->drop_index) {
+            pthread_mutex_unlock(&log->lock);
+            drop_prefix(log);
+            pthread_mutex_lock(&log->lock);
+        } else if (log->closing) {
+            break;
+        } else {
+            pthread_cond_wait(&log->submitted, &log->lock);
+        }
+    }
+    pthread_mutex_unlock(&log->lock);
+    return NULL;
+}

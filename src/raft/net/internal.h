@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * internal.h - the net as its own files see it: net.c (the whole), conn.c (one connection),
+ * peers.c (what this node dials), accept.c (who dials this node), join.c (asking to be let in).
+ */
+#ifndef RAFTFS_RAFT_NET_INTERNAL_H
+#define RAFTFS_RAFT_NET_INTERNAL_H
+
+#include "raft/net/conn.h"
+
+enum {
+    NET_TICK_MS = 250,
+    NET_MAX_ACCEPTED = 256,
+    NET_REPORT_EVERY_MS = 60 * 1000,
+    NET_MAX_PEERS = 2 * RAFT_MAX_MEMBERS, /* members, and those that greeted without being one */
+};
+
+/* Another node: the lanes that this node dials, and what it knows of its other direction. */
+struct net_peer {
+    struct net_peer *next;
+    struct raft_net *net;
+    raft_id id;
+    char name[RAFT_NAME_BYTES];
+    char address[RAFT_ADDRESS_BYTES];
+    bool member;                          /* of the configuration; otherwise it greeted us */
+    struct net_conn *dialled[WIRE_LANES]; /* NULL: down */
+    struct net_conn *accepted[WIRE_LANES];
+    bool up;        /* both dialled lanes are greeted */
+    bool told_lost; /* on_peer_lost was called since it was up */
+    bool resolving; /* its address */
+    uint64_t dialled_ms;
+    uint64_t reported_ms;
+};
+
+struct net_join {
+    bool running;
+    struct raft_net_join self;
+    char *addresses;
+    const char *at;                    /* the one that is asked next */
+    char redirect[RAFT_ADDRESS_BYTES]; /* asked instead, if not empty */
+    char asked[RAFT_ADDRESS_BYTES];
+    bool resolving;
+    struct net_conn *conn;
+    uint64_t asked_ms;
+    void (*on_reply)(void *ctx, const struct raft_net_join_reply *reply);
+    void *ctx;
+};
+
+struct raft_net {
+    uv_loop_t *loop;
+    struct raft_net_identity identity;
+    struct raft_net_callbacks callbacks;
+    uv_tcp_t listener;
+    uv_timer_t tick;
+    uv_prepare_t before_poll;
+    uv_check_t after_poll;
+    struct net_conn *conns;
+    uint32_t conn_count;
+    struct net_peer *peers;
+    uint32_t peer_count;
+    struct net_join join;
+    uint32_t resolving; /* name lookups under way */
+    uint64_t bad_inputs;
+    uint64_t bad_reported_ms;
+
+    unsigned handles; /* of the net's own, not closed yet */
+    bool closing;
+    void (*on_closed)(void *ctx);
+    void *closed_ctx;
+
+    /* Room to decode one message in. */
+    struct raft_entry_meta metas[RAFT_MAX_APPEND_ENTRIES];
+    struct buf *payloads[RAFT_MAX_APPEND_ENTRIES];
+};
+
+/* ---- net.c ----------------------------------------------------------------------------------- */
+
+void net_handle_closed(struct raft_net *net);
+void net_count_bad_input(struct raft_net *net, const char *remote, const char *what);
+/* Whether to report again something last reported at *last_ms; then updates it. */
+bool net_may_report(struct raft_net *net, uint64_t *last_ms);
+void net_remote_text(const uv_tcp_t *tcp, char *out, size_t bytes);
+
+/* ---- address.c ------------------------------------------------------------------------------- */
+
+/*
+ * Resolves HOST:PORT and runs `done` with the address, or NULL and a negative errno: at once for a
+ * numeric host, else when the resolver answers (never after the net is closed). `key` says whose it
+ * is: a pointer might not live as long as the resolver takes.
+ */
+typedef void net_resolved_fn(struct raft_net *net, uint64_t key, const struct sockaddr *address,
+                             int status);
+void net_resolve(struct raft_net *net, const char *text, net_resolved_fn *done, uint64_t key);
+
+/* The same, waiting; for the address that this node listens on. */
+int net_resolve_now(struct raft_net *net, const char *text, struct sockaddr_storage *out);
+
+/* ---- peers.c --------------------------------------------------------------------------------- */
+
+struct net_peer *net_peer_find(struct raft_net *net, raft_id id);
+/* A peer that greeted and is no member: dialled back for as long as it keeps its connections. */
+struct net_peer *net_peer_add(struct raft_net *net, raft_id id, const char *name,
+                              const char *address);
+void net_peer_tick(struct net_peer *peer, uint64_t now_ms);
+void net_peer_dial(struct net_peer *peer);
+void net_peer_lost(struct net_peer *peer, int status);
+/* Frees the peers that are neither members nor connected. */
+void net_peers_sweep(struct raft_net *net);
+void net_peers_free(struct raft_net *net);
+
+/* ---- accept.c -------------------------------------------------------------------------------- */
+
+void net_on_connection(uv_stream_t *listener, int status);
+
+/* ---- join.c ---------------------------------------------------------------------------------- */
+
+void net_join_tick(struct raft_net *net, uint64_t now_ms);
+
+#endif
