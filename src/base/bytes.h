@@ -10,6 +10,7 @@
 #ifndef RAFTFS_BASE_BYTES_H
 #define RAFTFS_BASE_BYTES_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -78,16 +79,19 @@ static inline uint64_t bytes_get_le(struct bytes_reader *r, size_t width)
 {
     const uint8_t *p = bytes_take(r, width);
     uint64_t v = 0;
-    for (size_t i = 0; p && i < width; i++)
-        v |= (uint64_t)p[i] << (8 * i);
-    return v;
+    if (p)
+        memcpy(&v, p, width);
+    return le64toh(v);
 }
 
-static inline void bytes_put_le(struct bytes_writer *w, uint64_t v, size_t width)
+/* Not inlined: gcc 12 then warns of overflows on paths that cannot be. */
+static __attribute__((noinline, unused)) void bytes_put_le(struct bytes_writer *w, uint64_t v,
+                                                           size_t width)
 {
     uint8_t *p = bytes_room(w, width);
-    for (size_t i = 0; p && i < width; i++)
-        p[i] = (uint8_t)(v >> (8 * i));
+    uint64_t le = htole64(v);
+    if (p)
+        memcpy(p, &le, width);
 }
 
 static inline uint8_t bytes_get_u8(struct bytes_reader *r)

@@ -66,7 +66,6 @@ struct raft {
     raft_id transfer_to;
     uint64_t transfer_until_us;
     bool transfer_sent;
-    uint64_t commit_told; /* the commit index that went out last */
 
     struct pending_read reads[MAX_READ_TOKENS];
     uint32_t read_count;

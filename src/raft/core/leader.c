@@ -98,6 +98,8 @@ static bool send_append(struct raft *r, struct progress *p)
         return false;
     if (p->count == 0)
         p->progress_us = r->now_us;
+    if (p->replicating)
+        p->commit_told = r->commit_index < prev + count ? r->commit_index : prev + count;
     progress_sent(p, prev + count, bytes);
     return true;
 }
@@ -114,13 +116,21 @@ void leader_replicate(struct raft *r)
     }
 }
 
-static void send_heartbeats(struct raft *r)
+/*
+ * To every member, or to those that do not know of a commit that they hold: the one whose answer
+ * made the commit and the one whose answer comes after it hear of it at once, not with the next
+ * round, for their callers wait for it.
+ */
+static void send_heartbeats(struct raft *r, bool all)
 {
     for (uint32_t i = 0; i < r->config.count; i++) {
         struct progress *p = &r->peers[i];
         if (peer_is_self(r, p->id))
             continue;
         uint64_t commit = p->match < r->commit_index ? p->match : r->commit_index;
+        if (!all && commit <= p->commit_told)
+            continue;
+        p->commit_told = commit;
         effects_send(r,
                      &(struct raft_msg){.kind = RAFT_MSG_HEARTBEAT,
                                         .to = p->id,
@@ -135,16 +145,14 @@ void leader_flush(struct raft *r)
 {
     bool due = r->now_us >= r->heartbeat_at_us;
     leader_replicate(r);
-    if (!due && !r->round_wanted && r->commit_told == r->commit_index)
-        return;
-    if (due || r->round_wanted) {
+    bool round = due || r->round_wanted;
+    if (round) {
         r->round++;
         r->round_wanted = false;
     }
     if (due)
         r->heartbeat_at_us = r->now_us + r->options.heartbeat_us;
-    r->commit_told = r->commit_index;
-    send_heartbeats(r);
+    send_heartbeats(r, round);
 }
 
 /* ---- Counting ---------------------------------------------------------------------------------

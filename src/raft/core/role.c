@@ -77,7 +77,6 @@ void become_leader(struct raft *r)
         progress_reset(&r->peers[i], r->config.members[i].id, r->log.last_index + 1, r->now_us);
     r->uncommitted_bytes = 0;
     r->read_count = 0;
-    r->commit_told = r->commit_index;
     r->heartbeat_at_us = r->now_us;
     /* Entries of old terms commit only behind one of this term (thesis 3.6.2, Figure 8). */
     leader_append_own(r, RAFT_ENTRY_NOOP, NULL);
