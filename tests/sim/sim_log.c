@@ -132,25 +132,26 @@ static void make_durable(struct sim_disk *disk, const struct sim_write *w)
         disk->hard = w->hard;
 }
 
-uint64_t sim_disk_finish(struct sim_disk *disk)
+bool sim_disk_finish(struct sim_disk *disk, uint64_t *id)
 {
-    uint64_t id = 0;
-    for (; disk->in_flight; disk->in_flight--) {
-        struct sim_write *w = disk->queue;
-        make_durable(disk, w);
-        id = w->id;
-        disk->queue = w->next;
-        disk->queued--;
-        memory_free(w);
-    }
+    if (!disk->in_flight)
+        return false;
+    struct sim_write *w = disk->queue;
+    make_durable(disk, w);
+    *id = w->id;
+    disk->queue = w->next;
+    disk->queued--;
+    disk->in_flight--;
+    memory_free(w);
     if (!disk->queue)
         disk->queue_end = &disk->queue;
-    return id;
+    return true;
 }
 
 void sim_disk_crash(struct sim_disk *disk, bool batch_survives)
 {
-    if (batch_survives)
-        sim_disk_finish(disk);
+    uint64_t id;
+    while (batch_survives && sim_disk_finish(disk, &id))
+        continue;
     drop_queue(disk);
 }

@@ -88,8 +88,8 @@ void sim_disk_submit(struct sim_disk *disk, struct sim_write *write);
 /* Starts a batch of at most `most` writes, unless one is in flight or nothing waits: false then. */
 bool sim_disk_begin(struct sim_disk *disk, uint32_t most);
 
-/* The batch in flight is durable; the id of its last write. */
-uint64_t sim_disk_finish(struct sim_disk *disk);
+/* The next write of the batch in flight is durable, its id in *id; false when none is left. */
+bool sim_disk_finish(struct sim_disk *disk, uint64_t *id);
 
 /* The process died: what was not durable is lost, save perhaps the batch in flight. */
 void sim_disk_crash(struct sim_disk *disk, bool batch_survives);

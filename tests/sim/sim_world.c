@@ -320,9 +320,10 @@ static void timer_fires(struct sim_world *w, struct sim_slot *s)
 static void disk_finishes(struct sim_world *w, struct sim_slot *s)
 {
     struct raft_event done = {.kind = RAFT_PERSISTED};
-    done.persisted.write_id = sim_disk_finish(&s->node.disk);
+    /* One by one: a batch may hold a vote and the next term, and that vote was given too. */
+    while (sim_disk_finish(&s->node.disk, &done.persisted.write_id))
+        sim_check_disk(w, s);
     sim_world_trace_event(w, s, &done);
-    sim_check_disk(w, s);
     sim_node_persisted(&s->node, sim_slot_now(w, s), done.persisted.write_id);
 }
 
