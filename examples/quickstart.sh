@@ -27,10 +27,10 @@ wait_for() {
 
 is_running() { [ -s "$dir/node$1.pid" ] && kill -0 "$(cat "$dir/node$1.pid")" 2>/dev/null; }
 is_stopped() { ! is_running "$1"; }
-sees_leader() { [ -s "$dir/node$1/.leader" ]; }
+sees_leader() { [ -n "$(leader_seen_by "$1")" ]; }
 sees_quorum() { grep -q "^quorum: yes $2/" "$dir/node$1/.status"; }
 leader_seen_by() { cut -d' ' -f1 "$dir/node$1/.leader"; }
-leads_other_than() { [ -s "$dir/node$1/.leader" ] && [ "$(leader_seen_by "$1")" != "$2" ]; }
+sees_leader_other_than() { sees_leader "$1" && [ "$(leader_seen_by "$1")" != "$2" ]; }
 
 install_packages() {
     local missing=() package
@@ -60,7 +60,7 @@ start_node() {
     local n=$1 join=()
     is_running "$n" && return 0
     [ "$n" = 1 ] || join=(-join 127.0.0.1:8001)
-    mkdir -p "$dir/node$n"
+    mkdir -p "$dir/node$n" 2>/dev/null || true # a killed node's mount point cannot even be looked at
     echo "\$ raftfs -id node$n -addr 127.0.0.1:800$n ${join[*]} $dir/node$n"
     setsid "$top/build/use/src/raftfs" -f -id "node$n" -addr "127.0.0.1:800$n" "${join[@]}" \
         -data "$dir/data$n" "$dir/node$n" >>"$dir/node$n.log" 2>&1 &
@@ -110,7 +110,7 @@ up() {
     other=node$((${leader#node} % 3 + 1))
     say "Killing the leader, $leader"
     run "kill -9 $(cat "$dir/$leader.pid")"
-    wait_for 20 "an election" leads_other_than "${other#node}" "$leader"
+    wait_for 20 "an election" sees_leader_other_than "${other#node}" "$leader"
     run "cat $other/.leader"
     run "echo 'written without $leader' > $other/test-key"
     run "grep -E 'state|term|leader|quorum' $other/.status"
