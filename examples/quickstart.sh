@@ -25,7 +25,10 @@ wait_for() {
     done
 }
 
-is_running() { [ -s "$dir/node$1.pid" ] && kill -0 "$(cat "$dir/node$1.pid")" 2>/dev/null; }
+is_running() { # and is no zombie whose parent does not care
+    [ -s "$dir/node$1.pid" ] &&
+        grep -q '^State:.[^ZX]' "/proc/$(cat "$dir/node$1.pid")/status" 2>/dev/null
+}
 is_stopped() { ! is_running "$1"; }
 sees_leader() { [ -n "$(leader_seen_by "$1")" ]; }
 sees_quorum() { grep -q "^quorum: yes $2/" "$dir/node$1/.status"; }
