@@ -68,6 +68,7 @@ start_node() {
     setsid "$top/build/use/src/raftfs" -f -id "node$n" -addr "127.0.0.1:800$n" "${join[@]}" \
         -data "$dir/data$n" "$dir/node$n" >>"$dir/node$n.log" 2>&1 &
     echo $! >"$dir/node$n.pid"
+    disown # it outlives this shell, which need not tell of its end
     wait_for 20 "serving of node$n" served_or_dead "$n"
     is_running "$n" || die "node$n did not start: $(tail -n 1 "$dir/node$n.log")"
 }
