@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MIT
+"""A node without a quorum says so, at once where it can, and works again when the quorum is back."""
+import errno
+import os
+
+import pytest
+
+from cluster import write_until_done
+
+NO_QUORUM = {errno.EROFS, errno.ETIMEDOUT}
+
+
+@pytest.fixture
+def cut_off(cluster):
+    """Three nodes of which two have died; the third has noticed."""
+    cluster.start(3, options=["-o", "timeout=1"])
+    cluster.nodes[0].write("key", "value\n")
+    survivor = cluster.nodes[2]
+    assert survivor.read("key") == "value\n"
+    for node in cluster.nodes[:2]:
+        node.kill()
+    survivor.wait("the loss of the quorum", lambda s: s["quorum"] == "no 1/3")
+    return cluster, survivor
+
+
+def fails(errors, function, *args):
+    with pytest.raises(OSError) as e:
+        function(*args)
+    assert e.value.errno in errors, e.value
+
+
+def test_changes_fail_and_the_shell_reports_it(cut_off):
+    _, node = cut_off
+    for shell in "bash", "dash":
+        r = node.shell("echo x > key", shell)
+        assert r.returncode != 0
+        assert "timed out" in r.stderr or "Read-only file system" in r.stderr, r.stderr
+    fails(NO_QUORUM, node.write, "key", "x")
+    fails(NO_QUORUM, node.write, "new", "x")
+    fails(NO_QUORUM, os.mkdir, node.path("dir"))
+    fails(NO_QUORUM, os.unlink, node.path("key"))
+    fails(NO_QUORUM, os.rename, node.path("key"), node.path("other"))
+
+
+def test_plain_reads_time_out(cut_off):
+    _, node = cut_off
+    fails({errno.ETIMEDOUT}, node.read, "key")
+    fails({errno.ETIMEDOUT}, os.listdir, node.mount)
+    fails({errno.ETIMEDOUT}, os.stat, node.path("key"))
+
+
+def test_special_files_and_the_local_tree_answer(cut_off):
+    _, node = cut_off
+    assert node.leader() == ""
+    assert node.status()["leader"] == "-"
+    assert node.read(".raft/local/key") == "value\n"
+    assert "key" in os.listdir(node.path(".raft/local"))
+    fails({errno.EROFS}, node.write, ".raft/local/key", "x")
+
+
+def test_they_answer_while_the_root_is_locked(cut_off):
+    _, node = cut_off
+    # The mkdirs hold the root directory's lock, one after the other, each for its deadline.
+    r = node.shell("for i in 1 2 3; do mkdir d$i 2>/dev/null & done; cat .status; wait")
+    assert "quorum: no 1/3" in r.stdout
+
+
+def test_all_is_well_when_the_quorum_is_back(cut_off):
+    cluster, node = cut_off
+    fails(NO_QUORUM, node.write, "key", "lost")
+    cluster.nodes[0].restart()
+    write_until_done(node, "key", "again\n")
+    cluster.nodes[1].restart()
+    cluster.wait_whole()
+    for n in cluster.nodes:
+        assert n.read("key") == "again\n"
+    cluster.wait_equal()
+
+
+def test_a_change_given_up_never_lands_after_a_later_one(cluster):
+    cluster.start(3, options=["-o", "timeout=1"])
+    node = cluster.nodes[2]
+    others = cluster.nodes[:2]
+    node.write("key", "0")
+    for round_ in range(3):
+        for other in others:
+            other.pause()
+        with pytest.raises(OSError) as e:
+            node.write("key", f"given up {round_}")
+        assert e.value.errno in NO_QUORUM
+        for other in others:
+            other.resume()
+        write_until_done(node, "key", f"after {round_}")
+        cluster.wait_whole()
+        for n in cluster.nodes:
+            assert n.read("key") == f"after {round_}"
+
+
+def test_ctrl_c_ends_a_write_that_waits(cluster):
+    cluster.start(3, options=["-o", "timeout=30"])
+    node = cluster.nodes[2]
+    for other in cluster.nodes[:2]:
+        other.pause()
+    # The write waits in FUSE; timeout(1) sends it SIGINT, and it must not need its deadline.
+    r = node.shell("timeout --signal=INT 1 bash -c 'echo x > key'; echo status $?")
+    assert "status 124" in r.stdout or "status 130" in r.stdout, r
+    for other in cluster.nodes[:2]:
+        other.resume()
+    cluster.wait_whole()
