@@ -176,6 +176,8 @@ int datadir_open(struct datadir *dir, const char *path, const char *name, const 
     int status = lock(dir, why);
     if (status == 0)
         status = load(dir, why);
+    if (status == 0 && dir->state == DATADIR_FOUNDING && joining)
+        status = -ENOENT; /* it founded nothing yet, and was told not to */
     if (status == -ENOENT) {
         status = make_identity(dir, name, address, joining);
         dir->fresh = true;

@@ -226,6 +226,21 @@ static void on_changed(void *ctx)
 }
 
 /*
+ * Whether this node is, or is about to be, a cluster of one. Any other belongs where it is: the
+ * claim then comes from a cluster that had a node of this name at this address once.
+ */
+static bool is_alone(struct node *n)
+{
+    if (n->dir.state == DATADIR_FOUNDING)
+        return true;
+    struct raft_driver_status *status = memory_alloc(sizeof(*status));
+    raft_driver_status(n->driver, status);
+    bool alone = status->member_count <= 1;
+    memory_free(status);
+    return alone;
+}
+
+/*
  * A peer of a cluster we are not in names this node. A node that joins adopts its cluster, synced
  * to disk before anything is accepted from it: that happens once in a directory's life, and nothing
  * else runs on the loop yet.
@@ -242,13 +257,14 @@ static bool on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from
         self->cluster = cluster;
         adopt = datadir_save(&n->dir) == 0;
         self->cluster = adopt ? cluster : 0;
-    } else if (n->dir.state != DATADIR_JOINING && !n->claimed) {
+    } else if (n->dir.state != DATADIR_JOINING && !n->claimed && is_alone(n)) {
         n->claimed = true;
-        snprintf(
-            n->why, NODE_WHY_BYTES,
-            "%s at %s says that %s is a member of its cluster: to go on in it, start this node "
-            "with an empty -data directory and -join %s",
-            from_name, from_address, self->name, from_address);
+        snprintf(n->why, NODE_WHY_BYTES,
+                 "%s at %s says that %s is a member of its cluster: to go on in it, start this "
+                 "node with %s-join %s",
+                 from_name, from_address, self->name,
+                 n->dir.state == DATADIR_FOUNDING ? "" : "an empty -data directory and ",
+                 from_address);
         if (n->changes) {
             report_error("%s. This node takes no more changes", n->why);
             changes_refuse(n->changes);
