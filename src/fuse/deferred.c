@@ -28,7 +28,9 @@
  * again, and close drops it. Carrying it again after ETIMEDOUT is safe, because what timed out
  * never lands after a later change of this node.
  *
- * An inode may have several pending truncations (the second open came when the first was hidden); a
+ * An inode may have several pending truncations (the second open came when the first was hidden).
+ * Each is carried by its own handle's write: a local file system would empty the file twice first
+ * and could then mix the two values, but `echo` in two shells is two commands here, each whole. A
  * pending creation's inode has nothing else. All fields are guarded by the mount's lock; a change
  * that is COMMITTING is not freed by anybody but its completion.
  */
@@ -389,11 +391,25 @@ int deferred_overlay(struct request *r, uint64_t ino, int status, struct store_a
 /* ---- A write ---------------------------------------------------------------------------------
  */
 
+/*
+ * Whether a write of this handle must wait for a pending change. One that empties the file itself
+ * waits for nobody else's truncation: with `echo` in two shells at once, committing that one first
+ * would show everybody the empty file.
+ */
+static bool is_in_the_way(const struct handle *handle, const struct deferred *d)
+{
+    const struct deferred *own = handle->deferred;
+    if (d == own)
+        return d->state == COMMITTING;
+    bool empties = own && !own->is_creation && own->state != COMMITTING;
+    return !(empties && !d->is_creation) && must_wait(d, DEFERRED_CHANGE);
+}
+
 /* Under the lock: what a write of this handle must wait for, or NULL. */
 static struct deferred *in_the_way(struct handle *handle)
 {
     struct deferred *d = handle->inode->pending;
-    while (d && (d == handle->deferred ? d->state != COMMITTING : !must_wait(d, DEFERRED_CHANGE)))
+    while (d && !is_in_the_way(handle, d))
         d = d->next;
     return d;
 }

@@ -52,7 +52,8 @@ class Node:
     # ---- Its process ------------------------------------------------------------------------
 
     def argv(self, join=None, options=()):
-        argv = ["ip", "netns", "exec", self.netns] if self.netns else []
+        # Not `ip netns exec`, which would hide the mount in a mount namespace of its own.
+        argv = ["nsenter", f"--net=/run/netns/{self.netns}"] if self.netns else []
         argv += [RAFTFS, "-f", "-id", self.name, "-addr", self.address, "-data", self.data]
         if join:
             argv += ["-join", join]
@@ -163,15 +164,27 @@ class Node:
         return self.wait(f"a quorum of all {members}",
                          lambda s: s["quorum"] == f"yes {members}/{members}" and s["leader"] != "-")
 
+    def open_root(self):
+        """
+        A descriptor of the mount's root directory, or OSError while there is none. Paths from it
+        never lead into the directory beneath a mount point that a dead node has left.
+        """
+        fd = os.open(self.mount, os.O_RDONLY | os.O_DIRECTORY)
+        if os.fstat(fd).st_dev != os.stat(os.path.dirname(self.mount)).st_dev:
+            return fd
+        os.close(fd)
+        raise OSError(errno.ENOTCONN, "not mounted")
+
     # ---- Keys -------------------------------------------------------------------------------
 
-    def read(self, key):
-        with open(self.path(key), "rb") as f:
+    def read(self, key, root=None):
+        with open(os.open(key, os.O_RDONLY, dir_fd=root) if root else self.path(key), "rb") as f:
             return f.read().decode()
 
-    def write(self, key, value):
-        """As `echo value > key`."""
-        fd = os.open(self.path(key), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    def write(self, key, value, root=None):
+        """As `echo value > key`; with a descriptor of the root directory, beneath that."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        fd = os.open(key if root else self.path(key), flags, 0o666, dir_fd=root)
         try:
             os.write(fd, value.encode())
         finally:

@@ -172,7 +172,8 @@ static void on_broken(struct net_conn *c, int status)
     if (!peer || peer->accepted[c->lane] != c)
         return;
     peer->accepted[c->lane] = NULL;
-    net_peer_lost(peer, status);
+    if (!peer->up) /* else the lanes to it tell whether it has died, or just dials again */
+        net_peer_lost(peer, status);
 }
 
 static const struct net_conn_role accepted = {.on_frame = on_frame, .on_broken = on_broken};

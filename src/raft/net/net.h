@@ -99,9 +99,9 @@ struct raft_net_callbacks {
     void (*on_peer_up)(void *ctx, raft_id peer);
 
     /*
-     * A connection to or from this peer broke by reset, refusal or end of file: its process has
-     * most likely died (not called for time-outs). Called at most once until it is up again.
-     * Messages queued are dropped.
+     * The lanes to this peer broke by reset, refusal or end of file (or, where there were none,
+     * those from it): its process has most likely died. Not called for time-outs. Called at most
+     * once until it is up again. Messages queued are dropped.
      */
     void (*on_peer_lost)(void *ctx, raft_id peer);
 };
