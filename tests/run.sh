@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# run.sh [unit|sim] - installs what is missing, builds, runs every test (or one kind) and counts.
+# run.sh [unit|sim|e2e] - installs what is missing, builds, runs every test (or one kind) and counts.
 #
 # Unit tests run three times: as built for use, under ASan+UBSan, and under TSan. The simulator runs
-# its ten thousand seeds and its mutants in the optimized build. The last line is the count.
+# its ten thousand seeds and its mutants in the optimized build. The end-to-end tests run real nodes
+# on real mounts, as built for use and under ASan+UBSan; without root or /dev/fuse they are skipped,
+# which is said with the reason. The last line is the count.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(gcc meson ninja-build pkg-config python3 clang-format libfuse3-dev libuv1-dev
-    libsqlite3-dev libisal-dev libxxhash-dev libcmocka-dev)
+packages=(gcc meson ninja-build pkg-config python3 python3-pytest clang-format fuse3 iproute2
+    libfuse3-dev libuv1-dev libsqlite3-dev libisal-dev libxxhash-dev libcmocka-dev)
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||
@@ -25,7 +27,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 kind=${1:-all}
-passed=0 failed=0
+passed=0 failed=0 skipped=0
 
 # count BUILD: adds up what meson's log of the last run says.
 count() {
@@ -40,17 +42,39 @@ PY
     passed=$((passed + ok)) failed=$((failed + bad))
 }
 
-# run SUITE SANITIZER: builds in a directory of its own and runs one suite.
+export ASAN_OPTIONS=abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1 TSAN_OPTIONS=halt_on_error=1
+
+# build_with SANITIZER: builds everything in a directory of its own.
+build_with() {
+    [ -f "build/$1/build.ninja" ] ||
+        meson setup "build/$1" -Db_sanitize="$1" -Db_lundef=false -Dbuildtype=debugoptimized
+    ninja -C "build/$1"
+}
+
+# run SUITE SANITIZER: one suite of meson's.
 run() {
-    local build=build/$2
     echo "== $1 tests, sanitizer: $2"
-    [ -f "$build/build.ninja" ] ||
-        meson setup "$build" -Db_sanitize="$2" -Db_lundef=false -Dbuildtype=debugoptimized
-    ninja -C "$build"
-    rm -f "$build/meson-logs/testlog.json"
-    ASAN_OPTIONS=abort_on_error=1 UBSAN_OPTIONS=halt_on_error=1 TSAN_OPTIONS=halt_on_error=1 \
-        meson test -C "$build" --no-rebuild --print-errorlogs --suite "$1" || true
-    count "$build"
+    build_with "$2"
+    rm -f "build/$2/meson-logs/testlog.json"
+    meson test -C "build/$2" --no-rebuild --print-errorlogs --suite "$1" || true
+    count "build/$2"
+}
+
+# run_e2e SANITIZER: the tests on real mounts, with pytest.
+run_e2e() {
+    local report=build/$1/e2e.xml ok bad left_out
+    echo "== end-to-end tests, sanitizer: $1"
+    build_with "$1"
+    rm -f "$report"
+    RAFTFS=$PWD/build/$1/src/raftfs /usr/bin/python3 -m pytest tests/e2e --junitxml="$report" || true
+    read -r ok bad left_out < <(python3 - "$report" <<'PY'
+import sys, xml.etree.ElementTree as tree
+suite = tree.parse(sys.argv[1]).getroot().find('testsuite')
+total, bad, errors, skipped = (int(suite.get(k)) for k in ('tests', 'failures', 'errors', 'skipped'))
+print(max(total - bad - errors - skipped, 0), bad + errors, skipped)
+PY
+    )
+    passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + left_out))
 }
 
 check_format() {
@@ -73,6 +97,11 @@ if [ "$kind" = all ] || [ "$kind" = sim ]; then
     run sim none
     run sim address,undefined
 fi
+if [ "$kind" = all ] || [ "$kind" = e2e ]; then
+    run_e2e none
+    run_e2e address,undefined
+fi
 
+[ "$skipped" = 0 ] || echo "$skipped tests were left out; the reasons stand above"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
