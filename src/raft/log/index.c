@@ -59,20 +59,6 @@ void log_index_truncate(struct log_index *x, uint64_t from)
         x->run_count--;
 }
 
-void log_index_drop_prefix(struct log_index *x, uint64_t base_index)
-{
-    assert(base_index >= x->base_index && base_index <= x->last_index);
-    uint64_t term = log_index_term(x, base_index), gone = base_index - x->base_index;
-    memmove(x->places, x->places + gone, (x->last_index - base_index) * sizeof(*x->places));
-    x->base_index = base_index;
-    x->base_term = term;
-    uint32_t runs_gone = 0;
-    while (runs_gone + 1 < x->run_count && x->runs[runs_gone + 1].first <= base_index + 1)
-        runs_gone++;
-    x->run_count -= runs_gone;
-    memmove(x->runs, x->runs + runs_gone, x->run_count * sizeof(*x->runs));
-}
-
 const struct log_place *log_index_find(const struct log_index *x, uint64_t at)
 {
     return at > x->base_index && at <= x->last_index ? &x->places[at - x->base_index - 1] : NULL;

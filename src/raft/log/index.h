@@ -31,7 +31,6 @@ void log_index_init(struct log_index *index, uint64_t base_index, uint64_t base_
 void log_index_close(struct log_index *index);
 void log_index_append(struct log_index *index, uint64_t term, const struct log_place *place);
 void log_index_truncate(struct log_index *index, uint64_t from);
-void log_index_drop_prefix(struct log_index *index, uint64_t base_index);
 const struct log_place *log_index_find(const struct log_index *index, uint64_t at);
 uint64_t log_index_term(const struct log_index *index, uint64_t at);
 

@@ -11,6 +11,11 @@
 #include "raft/log/segment.h"
 
 /* A submitted write with references of its own. */
+enum {
+    LOG_BATCH_STREAM_BYTES = 4 * 1024 * 1024, /* more waits for the next sync */
+    LOG_BATCH_OVERHEAD_BYTES = FORMAT_BATCH_HEADER_BYTES + FORMAT_RECORD_HEADER_BYTES, /* and END */
+};
+
 struct log_job {
     struct log_job *next;
     struct raft_log_write write; /* entries points to the array below */
@@ -31,6 +36,7 @@ struct log_segment {
 struct raft_log {
     char *dir;
     struct raft_log_options options;
+    uint64_t job_bytes; /* at most, of a job's stream, unless it is one entry */
     pthread_t writer;
     pthread_t reader;
 
@@ -42,7 +48,6 @@ struct raft_log {
     struct log_job **jobs_end;  /* lock */
     struct log_read_job *reads; /* lock */
     struct log_read_job **reads_end;
-    uint64_t drop_index;          /* lock */
     struct log_index index;       /* lock; what is durable */
     struct log_segment *segments; /* lock */
     uint32_t segment_count;       /* lock */
@@ -59,7 +64,10 @@ struct raft_log {
     uint32_t record_capacity;
     uint64_t reported_us;
 
-    struct raft_entry configs[2]; /* found by recovery; given back at the first submit */
+    /* Configurations found by recovery, oldest first. */
+    struct raft_entry *configs;
+    uint32_t config_count;
+    uint32_t config_capacity;
 };
 
 void *log_writer_run(void *log);

@@ -26,21 +26,28 @@ struct recovery {
 
 static void forget_configs(struct raft_log *log, uint64_t from)
 {
-    while (log->configs[0].payload && log->configs[0].index >= from) {
-        buf_unref(log->configs[0].payload);
-        log->configs[0] = log->configs[1];
-        log->configs[1] = (struct raft_entry){0};
-    }
+    while (log->config_count && log->configs[log->config_count - 1].index >= from)
+        buf_unref(log->configs[--log->config_count].payload);
 }
 
 static void note_config(struct raft_log *log, const struct format_record *r, const uint8_t *payload)
 {
-    buf_unref(log->configs[1].payload);
-    log->configs[1] = log->configs[0];
-    log->configs[0] = (struct raft_entry){.index = r->index,
-                                          .term = r->term,
-                                          .kind = RAFT_ENTRY_CONFIG,
-                                          .payload = buf_copy(payload, r->bytes)};
+    if (log->config_count == log->config_capacity) {
+        log->config_capacity = log->config_capacity ? 2 * log->config_capacity : 8;
+        log->configs = memory_realloc(log->configs, log->config_capacity * sizeof(*log->configs));
+    }
+    log->configs[log->config_count++] = (struct raft_entry){.index = r->index,
+                                                            .term = r->term,
+                                                            .kind = RAFT_ENTRY_CONFIG,
+                                                            .payload = buf_copy(payload, r->bytes)};
+}
+
+/* The newest one but `older`; nothing if there are fewer. */
+static struct raft_entry config_found(const struct raft_log *log, uint32_t older)
+{
+    if (log->config_count <= older)
+        return (struct raft_entry){0};
+    return log->configs[log->config_count - 1 - older];
 }
 
 static void on_record(void *ctx, uint32_t batch_offset, const struct format_record *r,
@@ -259,9 +266,19 @@ static void free_log(struct raft_log *log)
     pthread_cond_destroy(&log->read_asked);
     memory_free(log->segments);
     memory_free(log->records);
+    memory_free(log->configs);
     memory_free(log->batch);
     memory_free(log->dir);
     memory_free(log);
+}
+
+/* The stream of a batch, but for its frame, in an empty segment; and no more than one sync should.
+ */
+static uint64_t largest_job(uint32_t segment_bytes)
+{
+    uint64_t sectors = segment_bytes / FORMAT_SECTOR_BYTES - 1;
+    uint64_t bytes = sectors * FORMAT_STREAM_BYTES - LOG_BATCH_OVERHEAD_BYTES;
+    return bytes < LOG_BATCH_STREAM_BYTES ? bytes : LOG_BATCH_STREAM_BYTES;
 }
 
 int raft_log_open(const struct raft_log_options *options, struct raft_log **out,
@@ -272,6 +289,7 @@ int raft_log_open(const struct raft_log_options *options, struct raft_log **out,
     log->options = *options;
     if (log->options.segment_bytes == 0)
         log->options.segment_bytes = RAFT_LOG_SEGMENT_BYTES;
+    log->job_bytes = largest_job(log->options.segment_bytes);
     log->dir = memory_strdup(options->dir);
     log->fd = -1;
     log->next_batch = 1;
@@ -287,14 +305,15 @@ int raft_log_open(const struct raft_log_options *options, struct raft_log **out,
         free_log(log);
         return status;
     }
-    *recovered = (struct raft_log_recovered){.hard = log->hard,
-                                             .base_index = log->index.base_index,
-                                             .base_term = log->index.base_term,
-                                             .last_index = log->index.last_index,
-                                             .run_count = log->index.run_count,
-                                             .runs = log->index.runs,
-                                             .configs = {log->configs[0], log->configs[1]},
-                                             .torn = torn};
+    *recovered =
+        (struct raft_log_recovered){.hard = log->hard,
+                                    .base_index = log->index.base_index,
+                                    .base_term = log->index.base_term,
+                                    .last_index = log->index.last_index,
+                                    .run_count = log->index.run_count,
+                                    .runs = log->index.runs,
+                                    .configs = {config_found(log, 0), config_found(log, 1)},
+                                    .torn = torn};
     pthread_create(&log->writer, NULL, log_writer_run, log);
     pthread_create(&log->reader, NULL, log_reader_run, log);
     *out = log;
@@ -334,22 +353,50 @@ void raft_log_close(struct raft_log *log)
 /* ---- Requests ----------------------------------------------------------------------------------
  */
 
+static uint64_t entry_bytes(const struct raft_entry *e)
+{
+    return format_record_bytes(e->payload ? e->payload->bytes : 0);
+}
+
+/* A job of the write's entries from `from` on, as many as one batch holds, but at least one. */
+static struct log_job *new_job(const struct raft_log *log, const struct raft_log_write *write,
+                               uint32_t from)
+{
+    uint32_t count = 0;
+    uint64_t stream_bytes = 2 * FORMAT_RECORD_HEADER_BYTES; /* truncation and hard state */
+    while (
+        from + count < write->count &&
+        (count == 0 || stream_bytes + entry_bytes(&write->entries[from + count]) <= log->job_bytes))
+        stream_bytes += entry_bytes(&write->entries[from + count++]);
+
+    struct log_job *job = memory_alloc(sizeof(*job) + count * sizeof(job->entries[0]));
+    job->next = NULL;
+    job->write = (struct raft_log_write){.count = count, .entries = job->entries};
+    job->stream_bytes = stream_bytes;
+    for (uint32_t i = 0; i < count; i++) {
+        job->entries[i] = write->entries[from + i];
+        buf_ref(job->entries[i].payload);
+    }
+    return job;
+}
+
+/*
+ * A write that is too much for one batch becomes several jobs. The first has the truncation and the
+ * hard state (a term without its entries is harmless, entries of a term that the disk has not heard
+ * of are not), the last the id: only then is the write durable.
+ */
 void raft_log_submit(struct raft_log *log, const struct raft_log_write *write)
 {
-    struct log_job *job = memory_alloc(sizeof(*job) + write->count * sizeof(job->entries[0]));
-    job->next = NULL;
-    job->write = *write;
-    job->write.entries = job->entries;
-    job->stream_bytes = 2 * FORMAT_RECORD_HEADER_BYTES; /* truncation and hard state */
-    for (uint32_t i = 0; i < write->count; i++) {
-        job->entries[i] = write->entries[i];
-        buf_ref(job->entries[i].payload);
-        job->stream_bytes +=
-            format_record_bytes(job->entries[i].payload ? job->entries[i].payload->bytes : 0);
-    }
+    struct log_job *first = new_job(log, write, 0), *last = first;
+    first->write.truncate_from = write->truncate_from;
+    first->write.has_hard = write->has_hard;
+    first->write.hard = write->hard;
+    for (uint32_t from = first->write.count; from < write->count; from += last->write.count)
+        last = last->next = new_job(log, write, from);
+    last->write.id = write->id;
     pthread_mutex_lock(&log->lock);
-    *log->jobs_end = job;
-    log->jobs_end = &job->next;
+    *log->jobs_end = first;
+    log->jobs_end = &last->next;
     pthread_cond_signal(&log->submitted);
     pthread_mutex_unlock(&log->lock);
 }
@@ -362,14 +409,5 @@ void raft_log_read(struct raft_log *log, const struct raft_log_read *read)
     *log->reads_end = job;
     log->reads_end = &job->next;
     pthread_cond_signal(&log->read_asked);
-    pthread_mutex_unlock(&log->lock);
-}
-
-void raft_log_drop_prefix(struct raft_log *log, uint64_t index)
-{
-    pthread_mutex_lock(&log->lock);
-    if (index > log->drop_index)
-        log->drop_index = index;
-    pthread_cond_signal(&log->submitted);
     pthread_mutex_unlock(&log->lock);
 }

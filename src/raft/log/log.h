@@ -94,9 +94,6 @@ void raft_log_read(struct raft_log *log, const struct raft_log_read *read);
  */
 int raft_log_restart(struct raft_log *log, uint64_t index, uint64_t term);
 
-/* Segments that hold nothing above index are removed in the background. */
-void raft_log_drop_prefix(struct raft_log *log, uint64_t index);
-
 /* Writes what was submitted, syncs, stops the threads, frees. */
 void raft_log_close(struct raft_log *log);
 

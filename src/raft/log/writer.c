@@ -18,8 +18,6 @@
 #include "raft/log/internal.h"
 
 enum {
-    BATCH_STREAM_BYTES = 4 * 1024 * 1024, /* more waits for the next sync */
-    BATCH_OVERHEAD_BYTES = FORMAT_BATCH_HEADER_BYTES + FORMAT_RECORD_HEADER_BYTES, /* and END */
     RETRY_MS = 100,
     REPORT_EVERY_US = 60 * 1000 * 1000,
 };
@@ -82,8 +80,9 @@ static bool roll(struct raft_log *log)
 static struct log_job *take_jobs(struct raft_log *log, uint64_t *stream_bytes)
 {
     struct log_job *first = log->jobs, *last = first;
-    *stream_bytes = BATCH_OVERHEAD_BYTES + first->stream_bytes;
-    while (last->next && *stream_bytes + last->next->stream_bytes <= BATCH_STREAM_BYTES) {
+    *stream_bytes = LOG_BATCH_OVERHEAD_BYTES + first->stream_bytes;
+    while (last->next &&
+           *stream_bytes + last->next->stream_bytes <= LOG_BATCH_OVERHEAD_BYTES + log->job_bytes) {
         last = last->next;
         *stream_bytes += last->stream_bytes;
     }
@@ -172,7 +171,7 @@ static void write_jobs(struct raft_log *log, struct log_job *jobs, uint64_t stre
     uint64_t last_id = 0;
     for (const struct log_job *job = jobs; job; job = job->next) {
         add_job(log, &batch, job, &count);
-        last_id = job->write.id;
+        last_id = job->write.id ? job->write.id : last_id;
     }
     sectors = format_batch_end(&batch);
     if (!write_batch(log, sectors))
@@ -181,35 +180,8 @@ static void write_jobs(struct raft_log *log, struct log_job *jobs, uint64_t stre
     log->offset += sectors * FORMAT_SECTOR_BYTES;
     log->next_batch++;
     log->chain = batch.chain;
-    log->options.on_durable(log->options.ctx, last_id);
-}
-
-/* Under the lock: forgets the segments that hold nothing above the index; they are removed outside.
- */
-static uint32_t take_droppable(struct raft_log *log)
-{
-    uint32_t n = 0;
-    while (n + 1 < log->segment_count && log->segments[n + 1].last_index <= log->drop_index)
-        n++;
-    if (n > 0)
-        log_index_drop_prefix(&log->index, log->segments[n].last_index);
-    return n;
-}
-
-static void drop_prefix(struct raft_log *log)
-{
-    pthread_mutex_lock(&log->lock);
-    uint32_t n = take_droppable(log);
-    log->drop_index = 0;
-    pthread_mutex_unlock(&log->lock);
-    for (uint32_t i = 0; i < n; i++)
-        segment_remove(log->dir, log->segments[i].number);
-    if (n > 0)
-        segment_sync_dir(log->dir);
-    pthread_mutex_lock(&log->lock);
-    log->segment_count -= n;
-    memmove(log->segments, log->segments + n, log->segment_count * sizeof(*log->segments));
-    pthread_mutex_unlock(&log->lock);
+    if (last_id)
+        log->options.on_durable(log->options.ctx, last_id);
 }
 
 void *log_writer_run(void *arg)
@@ -223,10 +195,6 @@ void *log_writer_run(void *arg)
             pthread_mutex_unlock(&log->lock);
             write_jobs(log, jobs, stream_bytes);
             free_jobs(jobs);
-            pthread_mutex_lock(&log->lock);
-        } else if (log->drop_index) {
-            pthread_mutex_unlock(&log->lock);
-            drop_prefix(log);
             pthread_mutex_lock(&log->lock);
         } else if (log->closing) {
             break;
