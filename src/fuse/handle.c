@@ -2,9 +2,13 @@
 #include "fuse/handle.h"
 
 #include <assert.h>
+#include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "fuse/tree.h"
+
+enum { LOOKED_UP_US = 250 * 1000, LOOKED_UP_BYTES = 64 * 1024 };
 
 struct alias {
     struct map_link link; /* in mount->aliases, by nodeid */
@@ -176,6 +180,23 @@ void handle_forget_all(struct mount *m)
         handle_forget(m, link->key);
 }
 
+void handle_looked_up(struct mount *m, const struct store_attr *attr)
+{
+    if (!S_ISREG(attr->mode) || attr->size_bytes > LOOKED_UP_BYTES)
+        return; /* a copy of it would hold up the apply thread */
+    pthread_mutex_lock(&m->lock);
+    m->looked_up[attr->ino % MOUNT_LOOKED_UP] =
+        (struct looked_up){.ino = attr->ino, .at_us = clock_mono_us()};
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* Under the lock. */
+static bool was_just_looked_up(const struct mount *m, uint64_t ino)
+{
+    const struct looked_up *l = &m->looked_up[ino % MOUNT_LOOKED_UP];
+    return l->ino == ino && clock_mono_us() - l->at_us < LOOKED_UP_US;
+}
+
 bool mount_is_open(struct mount *m, uint64_t ino)
 {
     pthread_mutex_lock(&m->lock);
@@ -183,6 +204,7 @@ bool mount_is_open(struct mount *m, uint64_t ino)
     bool open = inode && inode->opens > 0;
     if (open)
         inode->kept = true;
+    bool kept = open || was_just_looked_up(m, ino);
     pthread_mutex_unlock(&m->lock);
-    return open;
+    return kept;
 }

@@ -7,6 +7,11 @@
  * mount_is_open() and then keeps the content aside. That private copy goes a second after the last
  * close, because the apply thread may ask just before a close and make the copy just after it.
  *
+ * A small file counts as open for a moment after its lookup too. open(2) is LOOKUP, then OPEN; if a
+ * rename replaces the file in between, again and again, the kernel gives up after one more try and
+ * the caller sees ESTALE, which no local file system would give (readers of a file that is replaced
+ * in a loop get there). With the copy kept aside OPEN finds what LOOKUP has found.
+ *
  * An alias is a nodeid that the kernel got for a file which was to be created, but which another
  * node created first: it stands for the other's inode until FORGET.
  */
@@ -49,6 +54,9 @@ struct handle {
  * special file nothing is counted.
  */
 struct handle *handle_open(struct mount *m, uint64_t nodeid, int flags, pid_t opener);
+
+/* The kernel is being told of this file. */
+void handle_looked_up(struct mount *m, const struct store_attr *attr);
 
 /* Its pending change, if it had one, is settled. */
 void handle_close(struct handle *handle);

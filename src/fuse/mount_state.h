@@ -23,6 +23,14 @@
 struct handle;
 struct special_file;
 
+enum { MOUNT_LOOKED_UP = 256 };
+
+/* A file that the kernel was told of and may be about to open. */
+struct looked_up {
+    uint64_t ino;
+    uint64_t at_us;
+};
+
 struct mount {
     const struct backend *backend;
     struct store *store;
@@ -38,6 +46,7 @@ struct mount {
     pthread_cond_t idle;
     uint32_t inode_counter; /* the low half of the last inode number given */
 
+    struct looked_up looked_up[MOUNT_LOOKED_UP]; /* by inode number (handle.h) */
     struct handle *handles;
     struct map inodes;    /* open inodes, by number (handle.h) */
     struct map aliases;   /* by the number that the kernel uses (handle.h) */

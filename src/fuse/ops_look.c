@@ -30,6 +30,8 @@ static void lookup_query(struct request *r)
     bool local = tree_is_local(r->nodeid);
     int status =
         store_lookup(r->mount->store, r->nodeid & ~TREE_LOCAL, r->name, strlen(r->name), &attr);
+    if (status == 0 && !local)
+        handle_looked_up(r->mount, &attr);
     if (status < 0)
         request_reply(r, status);
     else if (local || !deferred_hold(r, DEFERRED_LOOK, attr.ino, lookup_start))

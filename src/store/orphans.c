@@ -18,11 +18,12 @@
 #include "base/memory.h"
 #include "store/permit.h"
 
+enum { SETTLE_MOST = 64 }; /* looked at after one batch */
+
 struct orphan {
     struct orphan *next;
     struct store_attr attr;
     int fd;
-    bool settled;
 };
 
 struct orphans {
@@ -125,23 +126,18 @@ void orphans_add(struct orphans *o, const struct store_attr *attr, int fd)
     pthread_mutex_unlock(&o->lock);
 }
 
-/* Asked without the lock: the mount may be releasing an orphan under a lock of its own. */
 void orphans_settle(struct orphans *o, bool (*is_open)(void *ctx, uint64_t ino), void *ctx)
 {
-    for (;;) {
-        pthread_mutex_lock(&o->lock);
-        struct orphan *fresh = o->first;
-        while (fresh && fresh->settled)
-            fresh = fresh->next;
-        uint64_t ino = fresh ? fresh->attr.ino : 0;
-        if (fresh)
-            fresh->settled = true;
-        pthread_mutex_unlock(&o->lock);
-        if (ino == 0)
-            return;
-        if (!is_open(ctx, ino))
-            orphans_release(o, ino);
-    }
+    /* Asked without the lock: the mount may be releasing an orphan under a lock of its own. */
+    uint64_t inos[SETTLE_MOST];
+    unsigned count = 0;
+    pthread_mutex_lock(&o->lock);
+    for (struct orphan *orphan = o->first; orphan && count < SETTLE_MOST; orphan = orphan->next)
+        inos[count++] = orphan->attr.ino;
+    pthread_mutex_unlock(&o->lock);
+    for (unsigned i = 0; i < count; i++)
+        if (!is_open(ctx, inos[i]))
+            orphans_release(o, inos[i]);
 }
 
 bool orphans_getattr(struct orphans *o, uint64_t ino, struct store_attr *attr)

@@ -101,6 +101,23 @@ static void a_version_without_a_copy_is_never_mixed(void **state)
     pins_close(&pins);
 }
 
+/* What was found by LOOKUP and is replaced before OPEN must not end in ESTALE. */
+static void a_file_replaced_in_a_loop_can_always_be_opened(void **state)
+{
+    NEEDS_MOUNT(s);
+    assert_int_equal(solo_bash(s, "echo 0 > f"), 0);
+    struct solo_child *writer = solo_start(
+        s, "bash", "for ((i = 1; i <= 400; i++)); do echo $i > new; mv new f; done; echo done");
+    assert_int_equal(solo_python(s, "v = ''\n"
+                                    "while v != '400\\n':\n"
+                                    "    v = open('f').read()\n"
+                                    "    assert v\n"),
+                     0);
+    assert_string_equal(s->out, "");
+    assert_string_equal(solo_hear(writer), "done");
+    assert_int_equal(solo_wait(writer), 0);
+}
+
 static void large_files_and_maps(void **state)
 {
     NEEDS_MOUNT(s);
@@ -155,6 +172,7 @@ int main(void)
         ON_A_MOUNT(a_reader_sees_one_version_until_end_of_file),
         ON_A_MOUNT(descriptors_keep_their_own_versions),
         ON_A_MOUNT(a_version_without_a_copy_is_never_mixed),
+        ON_A_MOUNT(a_file_replaced_in_a_loop_can_always_be_opened),
         ON_A_MOUNT(large_files_and_maps),
         ON_A_MOUNT(an_executable_runs),
         ON_A_MOUNT(the_local_tree_reads_without_a_quorum),
