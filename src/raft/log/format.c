@@ -68,8 +68,8 @@ uint32_t format_file_offset(uint32_t batch_offset, uint32_t stream_offset)
 
 uint32_t format_tag(uint64_t batch_number)
 {
-    uint32_t tag = (uint32_t)(batch_number % UINT32_MAX);
-    return tag + 1; /* never 0 */
+    /* Never 0, nor one flipped bit away from it: that would pass for a sector never written. */
+    return (uint32_t)batch_number | 0xc0000000u;
 }
 
 uint32_t format_sector_tag(const uint8_t *sector)
@@ -149,6 +149,15 @@ void format_batch_add(struct format_batch *b, struct format_record *record, cons
     stream_write(b, payload, record->bytes);
 }
 
+static uint32_t sectors_crc(uint32_t tag, uint32_t sectors)
+{
+    uint8_t fields[8];
+    struct bytes_writer w = bytes_writer(fields, sizeof(fields));
+    bytes_put_u32(&w, tag);
+    bytes_put_u32(&w, sectors);
+    return crc32c(0, fields, sizeof(fields));
+}
+
 uint32_t format_batch_end(struct format_batch *b)
 {
     format_batch_add(b, &(struct format_record){.kind = FORMAT_END}, NULL);
@@ -160,7 +169,17 @@ uint32_t format_batch_end(struct format_batch *b)
     }
     struct bytes_writer w = bytes_writer(b->out + FORMAT_TAG_BYTES, FORMAT_BATCH_HEADER_BYTES);
     bytes_put_u32(&w, sectors);
+    bytes_put_u32(&w, sectors_crc(b->tag, sectors));
     return sectors;
+}
+
+uint32_t format_batch_sectors(const uint8_t *first_sector)
+{
+    struct bytes_reader r =
+        bytes_reader(first_sector, FORMAT_TAG_BYTES + FORMAT_BATCH_HEADER_BYTES);
+    uint32_t tag = bytes_get_u32(&r);
+    uint32_t sectors = bytes_get_u32(&r);
+    return bytes_get_u32(&r) == sectors_crc(tag, sectors) ? sectors : 0;
 }
 
 bool format_record_read(const uint8_t *batch, uint32_t stream_bytes, uint32_t offset,

@@ -15,7 +15,7 @@
  * batch is what one sync covers:
  *
  *     sector      u32 tag (the batch's number, never 0)  508 bytes of the batch's stream
- *     stream      u32 sectors, then records, the last of kind END, then zeroes
+ *     stream      u32 sectors  u32 crc of it, then records, the last of kind END, then zeroes
  *     record      u32 bytes  u8 kind  u64 term  u64 index  u32 crc  payload
  *
  * Batch numbers grow by one through all segments. A record's CRC-32C starts from the one before it
@@ -23,9 +23,9 @@
  *
  * Why that is enough. One batch is in flight at a time, so a power cut can only have damaged the
  * last one, of which any subset of sectors may have reached the disk; a sector that did not is
- * still zero, and shows it by its tag. So a bad batch is torn if a sector of it has tag 0 and no
- * later batch exists. Anything else that is bad was good once: that is corruption, and never cut
- * away.
+ * still zero, and shows it by its tag (how many there should be has a checksum of its own). So a
+ * bad batch is torn if a sector of it has tag 0 and no later batch exists. Anything else that is
+ * bad was good once: that is corruption, and never cut away.
  *
  * Pure: no I/O, no allocation, any thread.
  */
@@ -43,7 +43,7 @@ enum {
     FORMAT_SECTOR_BYTES = 512,
     FORMAT_TAG_BYTES = 4,
     FORMAT_STREAM_BYTES = FORMAT_SECTOR_BYTES - FORMAT_TAG_BYTES, /* of a sector */
-    FORMAT_BATCH_HEADER_BYTES = 4,
+    FORMAT_BATCH_HEADER_BYTES = 8,
     FORMAT_RECORD_HEADER_BYTES = 25,
 };
 
@@ -110,6 +110,10 @@ uint32_t format_batch_end(struct format_batch *batch);
 /* ---- Reading ---- */
 
 uint32_t format_tag(uint64_t batch_number);
+
+/* The sectors of a batch by its first one; 0 if that is damaged. */
+uint32_t format_batch_sectors(const uint8_t *first_sector);
+
 uint32_t format_sector_tag(const uint8_t *sector);
 
 /* Copies stream bytes [offset, offset + bytes) out of a batch in memory. */

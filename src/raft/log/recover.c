@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "raft/log/recover.h"
 
-#include "base/bytes.h"
 #include "base/memory.h"
 
 struct scan {
@@ -26,9 +25,7 @@ static uint32_t tagged_sectors(const struct scan *s)
 /* The batch's length as its first sector gives it; 0 if that cannot be. */
 static uint32_t declared_sectors(const struct scan *s)
 {
-    struct bytes_reader r = bytes_reader(s->segment + s->result.end_offset + FORMAT_TAG_BYTES,
-                                         FORMAT_BATCH_HEADER_BYTES);
-    uint32_t sectors = bytes_get_u32(&r);
+    uint32_t sectors = format_batch_sectors(s->segment + s->result.end_offset);
     return sectors <= (s->bytes - s->result.end_offset) / FORMAT_SECTOR_BYTES ? sectors : 0;
 }
 

@@ -149,7 +149,7 @@ static void a_segment_can_be_filled_to_its_last_sector(void **state)
     uint64_t first, last;
     f->segment_bytes = 4096;
     fixture_open(f, true);
-    for (uint32_t bytes = 3300; bytes < 3500; bytes++)
+    for (uint32_t bytes = 3299; bytes < 3499; bytes++)
         fixture_append(f, 1, RAFT_ENTRY_COMMAND, bytes);
     assert_int_equal(fixture_segments(f, &first, &last), 200);
     fixture_reopen(f);
