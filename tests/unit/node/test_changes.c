@@ -129,7 +129,7 @@ static void nothing_is_sent_before_the_session_is_open(void **state)
 static void a_foreign_session_is_not_ours(void **state)
 {
     (void)state;
-    struct store_result other_boot = {.session = 9, .incarnation = INCARNATION, .boot = 1};
+    struct store_result other_boot = {.session = 9, .incarnation = INCARNATION, .boot = 2};
     struct store_result other_node = {.session = 9, .incarnation = 1, .boot = 1};
     assert_false(changes_applied(changes, &other_boot));
     assert_false(changes_applied(changes, &other_node));
