@@ -22,13 +22,13 @@ struct progress {
     raft_id id;
     uint64_t match;
     uint64_t commit_told; /* the highest commit index it was sent */
-    uint64_t next; /* the next index to send */
+    uint64_t next;        /* the next index to send */
     bool replicating;
-    bool probe_sent;          /* PROBE: wait for the answer, or for the next heartbeat's */
-    uint64_t contact_us;      /* of its last answer in this term; 0: none */
-    uint64_t round;           /* the newest heartbeat round it echoed */
-    uint64_t progress_us;     /* when match last moved, or there was nothing to wait for */
-    uint64_t catch_up_index;  /* learner: the end of this round of catching up (thesis 4.2.1) */
+    bool probe_sent;         /* PROBE: wait for the answer, or for the next heartbeat's */
+    uint64_t contact_us;     /* of its last answer in this term; 0: none */
+    uint64_t round;          /* the newest heartbeat round it echoed */
+    uint64_t progress_us;    /* when match last moved, or there was nothing to wait for */
+    uint64_t catch_up_index; /* learner: the end of this round of catching up (thesis 4.2.1) */
     uint64_t catch_up_since_us;
     bool caught_up;
     uint32_t head;

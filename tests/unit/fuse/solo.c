@@ -272,7 +272,8 @@ static bool on_member(void *ctx, unsigned k, char *name, size_t name_bytes, char
 static bool is_open(void *ctx, uint64_t ino)
 {
     struct solo *s = ctx;
-    return s->fs && mount_is_open(s->fs, ino);
+    struct mount *fs = s->fs;
+    return fs && mount_is_open(fs, ino);
 }
 
 static void open_session(struct solo *s, int who)
@@ -329,8 +330,10 @@ void solo_mount(struct solo *s, const char *fuse_options)
                                     .on_unmounted = on_unmounted,
                                     .ctx = s};
     s->inside->unmounted = false;
-    if (mount_prepare(s->mount, why) < 0 || mount_open(&options, &s->fs, why) < 0)
+    struct mount *fs;
+    if (mount_prepare(s->mount, why) < 0 || mount_open(&options, &fs, why) < 0)
         fail_msg("%s", why);
+    s->fs = fs; /* the changer's thread asks it whether files are open */
 }
 
 void solo_unmount(struct solo *s)

@@ -33,7 +33,7 @@ struct solo_applied {
 struct solo {
     char dir[64];   /* everything of this test */
     char mount[80]; /* the mount point */
-    struct mount *fs;
+    struct mount *_Atomic fs;
     struct store *store;
     char out[SOLO_OUT_BYTES]; /* what the last script printed, standard error included */
     struct solo_inside *inside;
