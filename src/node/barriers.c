@@ -12,7 +12,8 @@
 enum {
     QUERY_THREADS = 2,
     ROUNDS = 4, /* read indexes asked for at a time: more only makes batches smaller */
-    PROBE_US = 500 * 1000,
+    RETRY_US = 5 * 1000, /* after a refusal: the one asked leads no more, or is full */
+    PROBE_US = 100 * 1000,
 };
 
 struct round {
@@ -25,6 +26,7 @@ struct barriers {
     bool local;
     uint64_t next_token;
     uint64_t probed_us;
+    uint64_t hold_until_us;
 
     pthread_mutex_t lock;
     bool session_open;
@@ -170,13 +172,15 @@ static bool should_probe(struct barriers *b, uint64_t now_us)
     return contact_refuses(b->contact, now_us) && now_us >= b->probed_us + PROBE_US;
 }
 
-void barriers_pump(struct barriers *b, struct raft_driver *driver, uint64_t now_us)
+uint64_t barriers_pump(struct barriers *b, struct raft_driver *driver, uint64_t now_us)
 {
     if (raft_driver_leader(driver) == 0)
-        return;
+        return UINT64_MAX;
     pthread_mutex_lock(&b->lock);
     struct round *round = round_of(b, 0);
-    bool ask = round && (!queue_empty(&b->asked) || should_probe(b, now_us));
+    bool wanted = !queue_empty(&b->asked) || should_probe(b, now_us);
+    bool held = b->hold_until_us > now_us;
+    bool ask = wanted && round && !held;
     if (ask) {
         b->probed_us = now_us;
         round->token = b->next_token++;
@@ -188,6 +192,24 @@ void barriers_pump(struct barriers *b, struct raft_driver *driver, uint64_t now_
         if (!raft_driver_read(driver, token))
             barriers_read_done(b, token, 0, false);
     }
+    return wanted && held ? b->hold_until_us : UINT64_MAX;
+}
+
+/* The round is free again; those who wait in it asked before all others. */
+static void take_back(struct barriers *b, struct round *round)
+{
+    queue_append(&round->batch, &b->asked);
+    queue_append(&b->asked, &round->batch);
+    round->token = 0;
+}
+
+void barriers_resend(struct barriers *b)
+{
+    pthread_mutex_lock(&b->lock);
+    for (int i = ROUNDS - 1; i >= 0; i--)
+        take_back(b, &b->rounds[i]);
+    b->hold_until_us = 0;
+    pthread_mutex_unlock(&b->lock);
 }
 
 void barriers_read_done(struct barriers *b, uint64_t token, uint64_t index, bool ok)
@@ -198,13 +220,12 @@ void barriers_read_done(struct barriers *b, uint64_t token, uint64_t index, bool
         struct backend_link *link;
         while ((link = queue_pop(&round->batch)))
             index_known(b, barrier_of(link), index);
+        round->token = 0;
         contact_progress(b->contact, clock_mono_us());
     } else if (round) {
-        queue_append(&round->batch, &b->asked); /* they asked first */
-        queue_append(&b->asked, &round->batch);
+        take_back(b, round);
+        b->hold_until_us = clock_mono_us() + RETRY_US;
     }
-    if (round)
-        round->token = 0;
     pthread_mutex_unlock(&b->lock);
 }
 

@@ -27,8 +27,14 @@ void barriers_close(struct barriers *barriers);
 bool barriers_submit(struct barriers *barriers, struct backend_barrier *barrier);
 void barriers_cancel(struct barriers *barriers, struct backend_barrier *barrier);
 
-/* Asks for a read index if somebody waits for one, or if the cluster should be probed. */
-void barriers_pump(struct barriers *barriers, struct raft_driver *driver, uint64_t now_us);
+/*
+ * Asks for a read index if somebody waits for one, or if the cluster should be probed; returns the
+ * time at which to call again, or UINT64_MAX.
+ */
+uint64_t barriers_pump(struct barriers *barriers, struct raft_driver *driver, uint64_t now_us);
+
+/* Another leader or term, or the leader's connection came or went: questions may be lost. */
+void barriers_resend(struct barriers *barriers);
 void barriers_read_done(struct barriers *barriers, uint64_t token, uint64_t index, bool ok);
 
 /* Lets those go whose index is applied; the session number, once there is one, likewise. */

@@ -9,18 +9,20 @@ void contact_init(struct contact *c, uint64_t timeout_us, uint64_t now_us)
     atomic_init(&c->stalled, false);
 }
 
-void contact_leader(struct contact *c, bool known, uint64_t now_us)
-{
-    if (known == (c->no_leader_since_us == 0))
-        return;
-    c->no_leader_since_us = known ? 0 : now_us;
-    c->stalled = false; /* a new leader deserves a full timeout */
-}
-
 void contact_progress(struct contact *c, uint64_t now_us)
 {
     c->progress_us = now_us;
     c->stalled = false;
+}
+
+void contact_leader(struct contact *c, bool known, uint64_t now_us)
+{
+    if (known) {
+        c->no_leader_since_us = 0;
+        contact_progress(c, now_us);
+    } else if (c->no_leader_since_us == 0) {
+        c->no_leader_since_us = now_us;
+    }
 }
 
 void contact_watch(struct contact *c, uint64_t asked_us, uint64_t now_us)

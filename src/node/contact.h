@@ -17,13 +17,15 @@
 struct contact {
     uint64_t timeout_us;
     atomic_uint_fast64_t no_leader_since_us; /* 0: a leader is known */
-    atomic_uint_fast64_t progress_us;        /* the last time that the cluster answered */
+    atomic_uint_fast64_t progress_us;        /* the last time that the cluster answered, or a leader was found */
     atomic_bool stalled; /* a leader is known, but requests have timed out since it answered last */
 };
 
 void contact_init(struct contact *contact, uint64_t timeout_us, uint64_t now_us);
-void contact_leader(struct contact *contact, bool known, uint64_t now_us);
 void contact_progress(struct contact *contact, uint64_t now_us);
+
+/* Another leader, or none. One that was found, or took over, deserves a full timeout. */
+void contact_leader(struct contact *contact, bool known, uint64_t now_us);
 
 /*
  * The oldest request that still waits was made at asked_us: if the cluster has answered nothing for

@@ -135,8 +135,9 @@ static void settle(void *ctx)
         return;
     uint64_t now_us = clock_mono_us();
     raft_driver_applied(n->driver, store_applied_index(n->store));
-    barriers_pump(n->barriers, n->driver, now_us);
+    uint64_t ask_again_us = barriers_pump(n->barriers, n->driver, now_us);
     uint64_t again_us = changes_pump(n->changes, n->driver, now_us);
+    again_us = ask_again_us < again_us ? ask_again_us : again_us;
     atomic_store(&n->settle_wanted, raft_driver_commit_index(n->driver) >
                                         store_applied_index(n->store) + RAFT_MAX_APPEND_ENTRIES);
     arm_housekeeping(n, now_us, again_us);
@@ -198,11 +199,18 @@ static void on_forward_done(void *ctx, uint64_t seq, uint32_t count, bool append
     changes_forwarded(n->changes, seq, count, appended, clock_mono_us());
 }
 
+/* What has been sent may be lost. */
+static void resend(struct node *n)
+{
+    changes_resend(n->changes);
+    barriers_resend(n->barriers);
+}
+
 static void on_peer_changed(void *ctx, raft_id peer)
 {
     struct node *n = ctx;
     if (peer == raft_driver_leader(n->driver))
-        changes_resend(n->changes);
+        resend(n);
     struct mount *mount = n->mount;
     if (mount)
         mount_state_changed(mount);
@@ -216,7 +224,7 @@ static void on_changed(void *ctx)
     if (status->leader != n->seen_leader || status->term != n->seen_term) {
         n->seen_leader = status->leader;
         n->seen_term = status->term;
-        changes_resend(n->changes);
+        resend(n);
         contact_leader(&n->contact, status->leader != 0, clock_mono_us());
     }
     memory_free(status);

@@ -7,6 +7,7 @@ own. Waiting is for events (a line on standard error, POLLPRI on .status), each 
 far beyond what is expected: no test measures speed.
 """
 import errno
+import itertools
 import os
 import re
 import select
@@ -18,6 +19,7 @@ import time
 
 RAFTFS = os.environ.get("RAFTFS", "build/none/src/raftfs")
 PATIENCE_S = 60
+TAGS = itertools.count()
 
 
 class Timeout(AssertionError):
@@ -196,15 +198,19 @@ class Node:
                               text=True, timeout=PATIENCE_S)
 
 
-def write_until_done(node, key, value):
-    """Writes again after each error that a caller may expect while there is no leader."""
+def until_done(operation):
+    """Again after each error that a caller may expect while there is no leader."""
     end = time.monotonic() + PATIENCE_S
     while True:
         try:
-            return node.write(key, value)
+            return operation()
         except OSError as e:
             if e.errno not in (errno.EROFS, errno.ETIMEDOUT) or time.monotonic() > end:
                 raise
+
+
+def write_until_done(node, key, value):
+    return until_done(lambda: node.write(key, value))
 
 
 class Cluster:
@@ -259,7 +265,7 @@ class Cluster:
         leader = self.leader()
         # A linearizable look at each node: it has applied what was committed before.
         for node in self.nodes:
-            os.listdir(node.mount)
+            until_done(lambda node=node: os.listdir(node.mount))
         for node in self.nodes:
             node.wait("the leader's state", lambda s: (s["applied_index"], s["fingerprint"]) == (
                 leader.status()["applied_index"], leader.status()["fingerprint"]))
@@ -268,12 +274,13 @@ class Cluster:
 
     def add_namespaces(self, count):
         """Nodes on a bridge of their own, each in a network namespace: cut() takes one off."""
-        tag = f"r{os.getpid() % 100000}"
+        # The kernel removes a namespace some time after it is deleted: no name is used twice.
+        tag = f"r{os.getpid() % 100000}{next(TAGS)}"
         self.bridge = f"{tag}b"
         run("ip", "link", "add", self.bridge, "type", "bridge")
         run("ip", "link", "set", self.bridge, "up")
         for i in range(1, count + 1):
-            ns, outside = f"{tag}n{i}", f"{tag}v{i}"
+            ns, outside = f"{tag}n{i}", f"{tag}v{i}"  # at most 15 bytes
             run("ip", "netns", "add", ns)
             self.namespaces.append(ns)
             run("ip", "link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", ns)
@@ -291,6 +298,13 @@ class Cluster:
         run("ip", "link", "set", node.outside, "up")
 
     # ---- The end ----------------------------------------------------------------------------
+
+    def describe(self):
+        """What each node says of itself, for the report of a test that failed."""
+        for node in self.nodes:
+            if node.process:
+                print(f"---- {node.name}, its output:", *node.lines, sep="\n")
+                print(f"---- {node.name}, its .status:", *node.status().items(), sep="\n")
 
     def close(self):
         problems = []

@@ -33,10 +33,18 @@ def top():
     shutil.rmtree(path)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    setattr(item, f"report_{call.when}", outcome.get_result())
+
+
 @pytest.fixture
-def cluster(top):
+def cluster(top, request):
     c = Cluster(top)
     yield c
+    if request.node.report_call.failed:
+        c.describe()
     c.close()
 
 

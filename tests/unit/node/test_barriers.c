@@ -169,8 +169,29 @@ static void a_failed_round_is_asked_again(void **state)
     pump();
     barriers_read_done(barriers, driver.token, 0, false);
     assert_int_equal(times_done(&r), 0);
+    /* Not at once: whoever refuses does so as fast as it is asked. */
+    uint64_t now_us = clock_mono_us();
+    uint64_t again_us = barriers_pump(barriers, NULL, now_us);
+    assert_int_equal(driver.reads, 1);
+    assert_in_range(again_us, now_us, now_us + 1000000);
+    assert_int_equal(barriers_pump(barriers, NULL, again_us), UINT64_MAX);
+    assert_int_equal(driver.reads, 2);
+    barriers_read_done(barriers, driver.token, 3, true);
+    assert_int_equal(await(&r), 0);
+}
+
+static void a_lost_round_is_asked_again_of_the_next_leader(void **state)
+{
+    (void)state;
+    struct request r;
+    ask(&r, false);
+    pump();
+    uint64_t lost = driver.token;
+    barriers_resend(barriers);
     pump();
     assert_int_equal(driver.reads, 2);
+    barriers_read_done(barriers, lost, 3, true); /* nobody's any more */
+    assert_int_equal(times_done(&r), 0);
     barriers_read_done(barriers, driver.token, 3, true);
     assert_int_equal(await(&r), 0);
 }
@@ -241,6 +262,7 @@ int main(void)
         T(a_late_comer_needs_the_next_round),
         T(a_look_waits_until_the_index_is_applied),
         T(a_failed_round_is_asked_again),
+        T(a_lost_round_is_asked_again_of_the_next_leader),
         T(without_an_answer_it_times_out_and_then_refuses),
         T(a_change_to_come_waits_for_the_session),
         T(the_dead_are_answered_once),

@@ -86,6 +86,21 @@ static void a_new_leader_ends_a_stall(void **state)
     assert_false(contact_refuses(&c, 6005));
 }
 
+/* Followers of a paused leader may hear of the next one without a time between them. */
+static void a_leader_that_takes_over_ends_a_stall(void **state)
+{
+    (void)state;
+    struct contact c;
+    contact_init(&c, TIMEOUT, 0);
+    contact_leader(&c, true, 1);
+    contact_watch(&c, 1, 1 + TIMEOUT);
+    contact_leader(&c, true, 6000);
+    contact_watch(&c, 1, 6001); /* one who has waited all the time goes on waiting */
+    assert_false(contact_refuses(&c, 6001));
+    contact_watch(&c, 1, 6000 + TIMEOUT);
+    assert_true(contact_refuses(&c, 6000 + TIMEOUT));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -95,6 +110,7 @@ int main(void)
         cmocka_unit_test(an_idle_time_is_no_stall),
         cmocka_unit_test(a_request_that_starves_fails_alone),
         cmocka_unit_test(a_new_leader_ends_a_stall),
+        cmocka_unit_test(a_leader_that_takes_over_ends_a_stall),
     };
     return cmocka_run_group_tests_name("contact", tests, NULL, NULL);
 }
