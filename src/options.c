@@ -51,8 +51,7 @@ __attribute__((format(printf, 2, 3))) static int fail(int status, const char *fo
     return status;
 }
 
-/* ---- -o -----------------------------------------------------------------------------------------
- */
+/* ---- -o ---- */
 
 static int set_timeout(struct options *o, const char *value)
 {
@@ -106,8 +105,7 @@ static int mount_options(struct options *o, char *list)
     return status;
 }
 
-/* ---- Names and addresses ------------------------------------------------------------------------
- */
+/* ---- Names and addresses ---- */
 
 /* Names stand in file names and in space-separated lines. */
 static int set_name(struct options *o, const char *name)
@@ -161,8 +159,7 @@ static int set_join(struct options *o, const char *addresses)
     return OPTIONS_RUN;
 }
 
-/* ---- Paths: made absolute here, because the daemon's working directory is the root
- * ---------------- */
+/* ---- Paths: made absolute here, because the daemon's working directory is the root ---- */
 
 static int default_data(char out[PATH_BYTES], const char *name)
 {
@@ -245,8 +242,7 @@ static int set_paths(struct options *o, const char *data, const char *mountpoint
     return OPTIONS_RUN;
 }
 
-/* ---- The command line
- * ----------------------------------------------------------------------------- */
+/* ---- The command line ---- */
 
 enum {
     OPTION_ID = 256,

@@ -73,8 +73,7 @@ static void on_look_timer(struct timer *timer);
 static void on_deadline_timer(struct timer *timer);
 static void send_alone(struct deferred *d);
 
-/* ---- The lists (under the lock) --------------------------------------------------------------
- */
+/* ---- The lists (under the lock) ---- */
 
 static struct deferred *add(struct handle *handle)
 {
@@ -127,8 +126,7 @@ static struct request *take_held(struct deferred *d)
     return held;
 }
 
-/* ---- Without the lock ------------------------------------------------------------------------
- */
+/* ---- Without the lock ---- */
 
 /* Lets requests go on. `status` is what the commit came to that they may depend on. */
 static void resume(struct request *held, int status)
@@ -143,8 +141,7 @@ static void resume(struct request *held, int status)
     }
 }
 
-/* ---- Commits ---------------------------------------------------------------------------------
- */
+/* ---- Commits ---- */
 
 /* Under the lock; send_alone() must follow without it. */
 static struct deferred *begin_commit(struct deferred *d)
@@ -252,8 +249,7 @@ static void send_alone(struct deferred *d)
     backend->change(backend->ctx, &d->change);
 }
 
-/* ---- Deadlines (on the timer thread, under the lock) -----------------------------------------
- */
+/* ---- Deadlines (on the timer thread, under the lock) ---- */
 
 static void on_look_timer(struct timer *timer)
 {
@@ -284,8 +280,7 @@ static void on_deadline_timer(struct timer *timer)
     pthread_mutex_lock(&m->lock);
 }
 
-/* ---- Opening ---------------------------------------------------------------------------------
- */
+/* ---- Opening ---- */
 
 void deferred_truncation(struct handle *handle, uint64_t version, uint32_t uid)
 {
@@ -313,8 +308,7 @@ void deferred_creation(struct handle *handle, uint64_t parent, const char *name,
     pthread_mutex_unlock(&m->lock);
 }
 
-/* ---- Waiting ---------------------------------------------------------------------------------
- */
+/* ---- Waiting ---- */
 
 static bool must_wait(const struct deferred *d, enum deferred_need need)
 {
@@ -388,8 +382,7 @@ int deferred_overlay(struct request *r, uint64_t ino, int status, struct store_a
     return status;
 }
 
-/* ---- A write ---------------------------------------------------------------------------------
- */
+/* ---- A write ---- */
 
 /*
  * Whether a write of this handle must wait for a pending change. One that empties the file itself
@@ -452,8 +445,7 @@ void deferred_written(struct handle *handle, int status, const struct store_resu
     finish_commit(handle->deferred, status, result);
 }
 
-/* ---- fsync, close ----------------------------------------------------------------------------
- */
+/* ---- fsync, close ---- */
 
 static void synced(struct request *r)
 {

@@ -25,8 +25,7 @@ enum deferred_need {
     DEFERRED_CHANGE, /* SETATTR, a WRITE of another handle: behind what is pending */
 };
 
-/* ---- Opening ---------------------------------------------------------------------------------
- */
+/* ---- Opening ---- */
 
 /* The handle was opened O_WRONLY|O_TRUNC by `uid`, on an inode whose data has this version. */
 void deferred_truncation(struct handle *handle, uint64_t version, uint32_t uid);
@@ -38,8 +37,7 @@ void deferred_truncation(struct handle *handle, uint64_t version, uint32_t uid);
 void deferred_creation(struct handle *handle, uint64_t parent, const char *name, int flags,
                        const struct command_caller *caller, const struct store_attr *attr);
 
-/* ---- Waiting ---------------------------------------------------------------------------------
- */
+/* ---- Waiting ---- */
 
 bool deferred_hold(struct request *r, enum deferred_need need, uint64_t ino, request_fn *again);
 
@@ -53,8 +51,7 @@ bool deferred_hold_name(struct request *r, uint64_t parent, const char *name, re
  */
 int deferred_overlay(struct request *r, uint64_t ino, int status, struct store_attr *attr);
 
-/* ---- A write ---------------------------------------------------------------------------------
- */
+/* ---- A write ---- */
 
 /*
  * The handle is about to write. Unless held, *command (a complete COMMAND_WRITE) becomes one that
@@ -64,8 +61,7 @@ int deferred_overlay(struct request *r, uint64_t ino, int status, struct store_a
 bool deferred_hold_write(struct request *r, struct command *command, request_fn *again);
 void deferred_written(struct handle *handle, int status, const struct store_result *result);
 
-/* ---- fsync, close ----------------------------------------------------------------------------
- */
+/* ---- fsync, close ---- */
 
 /* fsync: true if the request is held until the commit, and answered with what it came to. */
 bool deferred_hold_sync(struct request *r);

@@ -17,8 +17,7 @@ struct alias {
 
 static void on_release_timer(struct timer *timer);
 
-/* ---- Under the lock --------------------------------------------------------------------------
- */
+/* ---- Under the lock ---- */
 
 static struct alias *find_alias(struct mount *m, uint64_t nodeid)
 {
@@ -92,8 +91,7 @@ void handle_make_alias(struct handle *handle, uint64_t ino)
     inode_close(old);
 }
 
-/* ---- Without it ------------------------------------------------------------------------------
- */
+/* ---- Without it ---- */
 
 struct handle *handle_open(struct mount *m, uint64_t nodeid, int flags, pid_t opener)
 {

@@ -44,8 +44,7 @@ enum {
     MAX_BACKGROUND = 64,
 };
 
-/* ---- INIT ------------------------------------------------------------------------------------
- */
+/* ---- INIT ---- */
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
@@ -91,8 +90,7 @@ static const struct fuse_lowlevel_ops operations = {
     /* Extended attributes are not there: ENOSYS makes the kernel stop asking before each write. */
 };
 
-/* ---- Workers ---------------------------------------------------------------------------------
- */
+/* ---- Workers ---- */
 
 /* The kernel has ended the session. Told once, and not if it is our doing. */
 static void session_gone(struct mount *m)
@@ -174,8 +172,7 @@ static void stop_workers(struct mount *m)
     memory_free(m->workers);
 }
 
-/* ---- The session -----------------------------------------------------------------------------
- */
+/* ---- The session ---- */
 
 static void on_fuse_log(enum fuse_log_level level, const char *format, va_list args)
 {
@@ -244,8 +241,7 @@ static void close_session(struct mount *m)
     fuse_session_unmount(m->session);
 }
 
-/* ---- Opening and closing ---------------------------------------------------------------------
- */
+/* ---- Opening and closing ---- */
 
 static struct mount *new_mount(const struct mount_options *options)
 {

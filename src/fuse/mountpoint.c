@@ -53,8 +53,7 @@ int mountpoint_detach(const char *mountpoint)
     return errno == EPERM ? detach_as_user(mountpoint) : -errno;
 }
 
-/* ---- Before mounting -------------------------------------------------------------------------
- */
+/* ---- Before mounting ---- */
 
 /* /proc/self/mountinfo writes blanks and backslashes in a path as \ooo. */
 static void unescape(char *path)
@@ -138,8 +137,7 @@ int mount_prepare(const char *mountpoint, char why[MOUNT_WHY_BYTES])
     return 0;
 }
 
-/* ---- After mounting --------------------------------------------------------------------------
- */
+/* ---- After mounting ---- */
 
 void mountpoint_look_up_special(const char *mountpoint)
 {

@@ -34,8 +34,7 @@ static struct command command_for_name(const struct request *r, enum command_op 
         .op = op, .parent = r->nodeid, .name = r->name, .name_bytes = (uint8_t)strlen(r->name)};
 }
 
-/* ---- New names -------------------------------------------------------------------------------
- */
+/* ---- New names ---- */
 
 static void made(struct request *r, int status, const struct store_result *result)
 {
@@ -120,8 +119,7 @@ void op_link(fuse_req_t req, fuse_ino_t nodeid, fuse_ino_t parent, const char *n
     fuse_reply_err(req, across ? EXDEV : refusal ? -refusal : EPERM);
 }
 
-/* ---- Names that go ---------------------------------------------------------------------------
- */
+/* ---- Names that go ---- */
 
 static void changed(struct request *r, int status, const struct store_result *result)
 {
@@ -180,8 +178,7 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
     request_change(r, &command, changed);
 }
 
-/* ---- Attributes ------------------------------------------------------------------------------
- */
+/* ---- Attributes ---- */
 
 static int64_t to_ns(struct timespec t)
 {

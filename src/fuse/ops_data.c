@@ -18,8 +18,7 @@
 #include "fuse/special.h"
 #include "fuse/tree.h"
 
-/* ---- READ ------------------------------------------------------------------------------------
- */
+/* ---- READ ---- */
 
 static void read_query(struct request *r)
 {
@@ -77,8 +76,7 @@ void op_read(fuse_req_t req, fuse_ino_t nodeid, size_t bytes, off_t offset,
         read_start(r);
 }
 
-/* ---- WRITE -----------------------------------------------------------------------------------
- */
+/* ---- WRITE ---- */
 
 static int truncate_orphan(struct store *store, uint64_t ino)
 {

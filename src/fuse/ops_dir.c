@@ -25,8 +25,7 @@ enum {
     MAX_LISTING_BYTES = 1024 * 1024,
 };
 
-/* ---- Opening ---------------------------------------------------------------------------------
- */
+/* ---- Opening ---- */
 
 static void opendir_query(struct request *r)
 {
@@ -73,8 +72,7 @@ void op_fsyncdir(fuse_req_t req, fuse_ino_t nodeid, int datasync, struct fuse_fi
     fuse_reply_err(req, 0);
 }
 
-/* ---- Listing ---------------------------------------------------------------------------------
- */
+/* ---- Listing ---- */
 
 struct listing {
     fuse_req_t req;

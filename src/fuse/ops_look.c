@@ -19,8 +19,7 @@
 
 enum { BLOCK_BYTES = 4096 };
 
-/* ---- LOOKUP ----------------------------------------------------------------------------------
- */
+/* ---- LOOKUP ---- */
 
 static void lookup_start(struct request *r);
 
@@ -59,8 +58,7 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     }
 }
 
-/* ---- FORGET ----------------------------------------------------------------------------------
- */
+/* ---- FORGET ---- */
 
 /* Inode numbers need no table; only an alias lives as long as the kernel knows it. */
 void op_forget(fuse_req_t req, fuse_ino_t nodeid, uint64_t lookups)
@@ -77,8 +75,7 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
     fuse_reply_none(req);
 }
 
-/* ---- GETATTR ---------------------------------------------------------------------------------
- */
+/* ---- GETATTR ---- */
 
 static void getattr_query(struct request *r)
 {
@@ -122,8 +119,7 @@ void op_getattr(fuse_req_t req, fuse_ino_t nodeid, struct fuse_file_info *fi)
         fuse_reply_attr(req, &stat, 0);
 }
 
-/* ---- The rest: what never changes, and totals ------------------------------------------------
- */
+/* ---- The rest: what never changes, and totals ---- */
 
 void op_readlink(fuse_req_t req, fuse_ino_t nodeid)
 {

@@ -45,8 +45,7 @@ static void fail_open(struct request *r, int status)
     request_reply(r, status);
 }
 
-/* ---- OPEN ------------------------------------------------------------------------------------
- */
+/* ---- OPEN ---- */
 
 static void reply_open(struct request *r, const struct store_attr *attr)
 {
@@ -134,8 +133,7 @@ void op_open(fuse_req_t req, fuse_ino_t nodeid, struct fuse_file_info *fi)
     open_start(r);
 }
 
-/* ---- CREATE ----------------------------------------------------------------------------------
- */
+/* ---- CREATE ---- */
 
 static void reply_create(struct request *r, const struct store_attr *attr)
 {
@@ -223,8 +221,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
         request_number(r, deferred ? create_deferred : create_now);
 }
 
-/* ---- Closing ---------------------------------------------------------------------------------
- */
+/* ---- Closing ---- */
 
 /* Never ENOSYS: the kernel would take it for ever, and it is what announces a RELEASE. */
 void op_flush(fuse_req_t req, fuse_ino_t nodeid, struct fuse_file_info *fi)

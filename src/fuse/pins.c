@@ -29,8 +29,7 @@ void pins_close(struct pins *pins)
     pthread_mutex_destroy(&pins->lock);
 }
 
-/* ---- Under the lock --------------------------------------------------------------------------
- */
+/* ---- Under the lock ---- */
 
 static struct pin *find(struct pins *pins, uint64_t ino, uint64_t version)
 {
@@ -73,8 +72,7 @@ static void forget(struct pins *pins, struct view *view)
     *view = (struct view){0};
 }
 
-/* ---- Reading ---------------------------------------------------------------------------------
- */
+/* ---- Reading ---- */
 
 /*
  * Offset 0 was read: what was met there is looked at from now on. `data` is the whole of it, or

@@ -68,8 +68,7 @@ void request_keep_data(struct request *r)
     r->data = r->kept;
 }
 
-/* ---- Interrupts ------------------------------------------------------------------------------
- */
+/* ---- Interrupts ---- */
 
 /* On a FUSE worker, inside libfuse's lock of this request: the timer thread does the rest. */
 static void on_interrupt(fuse_req_t fuse, void *data)
@@ -136,8 +135,7 @@ static void leave_wait(struct request *r)
     pthread_mutex_unlock(&r->mount->lock);
 }
 
-/* ---- Asking the node -------------------------------------------------------------------------
- */
+/* ---- Asking the node ---- */
 
 static void on_barrier(struct backend_barrier *barrier, int status)
 {
@@ -223,8 +221,7 @@ void request_change(struct request *r, struct command *command, request_changed_
     caller_close(&caller);
 }
 
-/* ---- The end of a request --------------------------------------------------------------------
- */
+/* ---- The end of a request ---- */
 
 /* Nobody else reaches the request any more once this returns. */
 static void begin_end(struct request *r)
@@ -311,8 +308,7 @@ bool request_reply_create(struct request *r, const struct store_attr *attr)
     return taken;
 }
 
-/* ---- Attributes as FUSE has them -------------------------------------------------------------
- */
+/* ---- Attributes as FUSE has them ---- */
 
 static struct timespec to_timespec(int64_t ns)
 {

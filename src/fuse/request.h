@@ -99,8 +99,7 @@ void request_send(struct request *r, const struct command *command, request_chan
 /* The same after filling the caller's credentials in. */
 void request_change(struct request *r, struct command *command, request_changed_fn *changed);
 
-/* ---- The end of a request --------------------------------------------------------------------
- */
+/* ---- The end of a request ---- */
 
 /* status: 0 or a negative errno. */
 void request_reply(struct request *r, int status);
@@ -114,8 +113,7 @@ void request_reply_link(struct request *r, const char *target);
 bool request_reply_open(struct request *r);
 bool request_reply_create(struct request *r, const struct store_attr *attr);
 
-/* ---- Attributes as FUSE has them -------------------------------------------------------------
- */
+/* ---- Attributes as FUSE has them ---- */
 
 void attr_to_stat(const struct store_attr *attr, struct stat *stat);
 

@@ -38,8 +38,7 @@ struct special_file {
     char text[TEXT_BYTES];
 };
 
-/* ---- Names and numbers -----------------------------------------------------------------------
- */
+/* ---- Names and numbers ---- */
 
 static const struct {
     uint64_t parent;
@@ -153,8 +152,7 @@ bool special_entry(struct mount *m, uint64_t dir, unsigned k, char name[NAME_MAX
     return false;
 }
 
-/* ---- Reading ---------------------------------------------------------------------------------
- */
+/* ---- Reading ---- */
 
 static void format(struct special_file *file)
 {
@@ -233,8 +231,7 @@ size_t special_read(struct handle *handle, uint64_t offset, size_t bytes, void *
     return got;
 }
 
-/* ---- poll ------------------------------------------------------------------------------------
- */
+/* ---- poll ---- */
 
 unsigned special_poll(struct handle *handle, struct fuse_pollhandle *ph)
 {

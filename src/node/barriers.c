@@ -11,7 +11,7 @@
 
 enum {
     QUERY_THREADS = 2,
-    ROUNDS = 4, /* read indexes asked for at a time: more only makes batches smaller */
+    ROUNDS = 4,          /* read indexes asked for at a time: more only makes batches smaller */
     RETRY_US = 5 * 1000, /* after a refusal: the one asked leads no more, or is full */
     PROBE_US = 100 * 1000,
 };
@@ -47,8 +47,7 @@ static struct backend_barrier *barrier_of(struct backend_link *link)
     return queue_entry(link, struct backend_barrier, link);
 }
 
-/* ---- Query threads ----------------------------------------------------------------------------
- */
+/* ---- Query threads ---- */
 
 static void *query_thread(void *arg)
 {
@@ -103,8 +102,7 @@ void barriers_close(struct barriers *b)
     memory_free(b);
 }
 
-/* ---- From asked to ready (under the lock) ------------------------------------------------------
- */
+/* ---- From asked to ready (under the lock) ---- */
 
 static void make_ready(struct barriers *b, struct backend_barrier *barrier)
 {
@@ -155,8 +153,7 @@ void barriers_cancel(struct barriers *b, struct backend_barrier *barrier)
         barrier->done(barrier, -EINTR);
 }
 
-/* ---- Read indexes ------------------------------------------------------------------------------
- */
+/* ---- Read indexes ---- */
 
 static struct round *round_of(struct barriers *b, uint64_t token)
 {
@@ -251,8 +248,7 @@ void barriers_session_open(struct barriers *b)
     pthread_mutex_unlock(&b->lock);
 }
 
-/* ---- Deadlines ---------------------------------------------------------------------------------
- */
+/* ---- Deadlines ---- */
 
 /* The queue's oldest if it is overdue, taken out. */
 static struct backend_barrier *take_expired(struct barriers *b, struct queue *q, uint64_t now_us)

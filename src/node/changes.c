@@ -150,8 +150,7 @@ void changes_cancel(struct changes *c, struct backend_change *change)
         finish(change, -EINTR, NULL);
 }
 
-/* ---- Sending ----------------------------------------------------------------------------------
- */
+/* ---- Sending ---- */
 
 static void seal_asked(struct changes *c)
 {
@@ -280,8 +279,7 @@ void changes_forwarded(struct changes *c, uint64_t seq, uint32_t count, bool app
     pthread_mutex_unlock(&c->lock);
 }
 
-/* ---- Answering --------------------------------------------------------------------------------
- */
+/* ---- Answering ---- */
 
 bool changes_applied(struct changes *c, const struct store_result *result)
 {

@@ -17,7 +17,8 @@
 struct contact {
     uint64_t timeout_us;
     atomic_uint_fast64_t no_leader_since_us; /* 0: a leader is known */
-    atomic_uint_fast64_t progress_us;        /* the last time that the cluster answered, or a leader was found */
+    atomic_uint_fast64_t
+        progress_us;     /* the last time that the cluster answered, or a leader was found */
     atomic_bool stalled; /* a leader is known, but requests have timed out since it answered last */
 };
 

@@ -31,6 +31,7 @@
 #include "node/changes.h"
 #include "node/contact.h"
 #include "node/datadir.h"
+#include "node/joining.h"
 #include "node/status.h"
 #include "raft/driver.h"
 #include "store/store.h"
@@ -40,8 +41,6 @@ enum {
     FOUNDING_LISTEN_MS = 2 * RAFT_NET_REDIAL_MS, /* members redial within half of it */
     HOUSEKEEPING_MS = 50,                        /* only while something waits */
     HAND_OVER_MS = 1500,
-    FIRST_JOIN_ANSWER_MS = 3000,
-    JOIN_REPORT_EVERY_US = 60 * 1000 * 1000,
 };
 
 struct node {
@@ -68,19 +67,14 @@ struct node {
     raft_id seen_leader;
     atomic_bool settle_wanted; /* the loop waits for the apply thread */
 
-    pthread_mutex_t join_lock; /* guards the two below */
-    pthread_cond_t join_cond;
-    int join_status; /* -1: no answer yet; else enum raft_net_join_status */
-    char join_why[RAFT_NET_WHY_BYTES];
-    uint64_t join_reported_us;
+    struct joining joining;
 
     atomic_bool stopping;
     uint64_t hand_over_until_us;
     bool closing;
 };
 
-/* ---- The loop's thread -------------------------------------------------------------------------
- */
+/* ---- The loop's thread ---- */
 
 static void on_driver_closed(void *ctx)
 {
@@ -172,8 +166,7 @@ static void *run_loop(void *arg)
     return NULL;
 }
 
-/* ---- What the driver says ----------------------------------------------------------------------
- */
+/* ---- What the driver says ---- */
 
 static void on_apply(void *ctx, const struct raft_entry *entries, uint32_t count)
 {
@@ -284,8 +277,7 @@ static bool on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from
     return adopt;
 }
 
-/* ---- What the apply thread says -----------------------------------------------------------------
- */
+/* ---- What the apply thread says ---- */
 
 static void on_result(void *ctx, const struct store_result *result)
 {
@@ -329,8 +321,7 @@ static void on_applied(void *ctx, uint64_t index)
         wake(n);
 }
 
-/* ---- What the mount asks for --------------------------------------------------------------------
- */
+/* ---- What the mount asks for ---- */
 
 static void backend_barrier(void *ctx, struct backend_barrier *barrier)
 {
@@ -404,8 +395,7 @@ static bool backend_member(void *ctx, unsigned k, char *name, size_t name_bytes,
     return found;
 }
 
-/* ---- Starting: directory, log, store ------------------------------------------------------------
- */
+/* ---- Starting: directory, log, store ---- */
 
 static int in_dir(struct node *n, const char *name, char path[PATH_BYTES])
 {
@@ -508,95 +498,7 @@ static int start_driver(struct node *n)
     return status;
 }
 
-/* ---- Starting: joining
- * --------------------------------------------------------------------------- */
-
-static void on_join_reply(void *ctx, const struct raft_net_join_reply *reply)
-{
-    struct node *n = ctx;
-    bool final = reply->status == RAFT_JOIN_NAME_TAKEN || reply->status == RAFT_JOIN_REFUSED;
-    uint64_t now_us = clock_mono_us();
-    bool report =
-        reply->status != RAFT_JOIN_OK && reply->status != RAFT_JOIN_REDIRECT &&
-        (n->join_reported_us == 0 || now_us >= n->join_reported_us + JOIN_REPORT_EVERY_US);
-    pthread_mutex_lock(&n->join_lock);
-    bool waited_for = n->join_status < 0;
-    if (reply->status != RAFT_JOIN_REDIRECT)
-        n->join_status = (int)reply->status;
-    memcpy(n->join_why, reply->why, sizeof(n->join_why));
-    pthread_cond_signal(&n->join_cond);
-    pthread_mutex_unlock(&n->join_lock);
-    if (final && !waited_for) {
-        report_error("cannot join: %s", reply->why);
-        kill(getpid(), SIGTERM);
-    } else if (report && !final) {
-        n->join_reported_us = now_us;
-        report_warn("cannot join yet: %s; trying on", reply->why);
-    }
-}
-
-/* The addresses under which the cluster may be found: -join, then the members on file. */
-static void known_addresses(struct node *n, char *out, size_t out_bytes)
-{
-    struct raft_driver_status *status = memory_alloc(sizeof(*status));
-    raft_driver_status(n->driver, status);
-    size_t used = (size_t)snprintf(out, out_bytes, "%s", n->options->join ? n->options->join : "");
-    for (uint32_t i = 0; i < status->member_count && used < out_bytes; i++) {
-        const struct raft_member *m = &status->members[i].member;
-        if (m->id != n->dir.identity.id)
-            used +=
-                (size_t)snprintf(out + used, out_bytes - used, "%s%s", used ? "," : "", m->address);
-    }
-    memory_free(status);
-}
-
-static bool address_on_file(struct node *n)
-{
-    struct raft_driver_status *status = memory_alloc(sizeof(*status));
-    raft_driver_status(n->driver, status);
-    bool found = false;
-    for (uint32_t i = 0; i < status->member_count; i++)
-        found = found || (status->members[i].member.id == n->dir.identity.id &&
-                          strcmp(status->members[i].member.address, n->options->address) == 0);
-    memory_free(status);
-    return found;
-}
-
-/* Makes this node, or its new address, known. Called before the loop's thread runs. */
-static bool start_joining(struct node *n)
-{
-    char addresses[RAFT_MAX_MEMBERS * RAFT_ADDRESS_BYTES];
-    known_addresses(n, addresses, sizeof(addresses));
-    if (address_on_file(n) || addresses[0] == '\0')
-        return false;
-    struct raft_net_join join = {.id = n->dir.identity.id, .voter = !n->options->nonvoter};
-    memcpy(join.name, n->dir.identity.name, sizeof(join.name));
-    memcpy(join.address, n->dir.identity.address, sizeof(join.address));
-    raft_driver_join(n->driver, addresses, &join, on_join_reply, n);
-    return true;
-}
-
-/* Waits for the first answer, so that a refusal reaches whoever started the node. */
-static int await_first_answer(struct node *n)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += FIRST_JOIN_ANSWER_MS / 1000;
-    pthread_mutex_lock(&n->join_lock);
-    while (n->join_status < 0)
-        if (pthread_cond_timedwait(&n->join_cond, &n->join_lock, &until) == ETIMEDOUT)
-            break;
-    bool refused = n->join_status == RAFT_JOIN_NAME_TAKEN || n->join_status == RAFT_JOIN_REFUSED;
-    if (refused)
-        snprintf(n->why, NODE_WHY_BYTES, "cannot join: %s", n->join_why);
-    else if (n->join_status < 0)
-        n->join_status = RAFT_JOIN_RETRY;
-    pthread_mutex_unlock(&n->join_lock);
-    return refused ? -EEXIST : 0;
-}
-
-/* ---- Up and down
- * ---------------------------------------------------------------------------------- */
+/* ---- Up and down ---- */
 
 static int init_loop(struct node *n)
 {
@@ -685,9 +587,12 @@ static int run_threads(struct node *n, void (*on_serving)(void *ctx), void *ctx)
                               .leader_text = backend_leader_text,
                               .member = backend_member,
                               .timeout_ms = n->options->timeout_ms};
-    bool joining = start_joining(n);
+    bool asks = joining_start(&n->joining, n->driver, &n->dir.identity, n->options->join,
+                              !n->options->nonvoter);
     pthread_create(&n->loop_thread, NULL, run_loop, n);
-    int status = joining && n->dir.state == DATADIR_JOINING ? await_first_answer(n) : 0;
+    int status = 0;
+    if (asks && n->dir.state == DATADIR_JOINING)
+        status = joining_await_answer(&n->joining, n->why);
     if (status == 0)
         status = open_mount(n, &backend);
     if (status == 0) {
@@ -753,10 +658,8 @@ int node_run(const struct node_options *options, void (*on_serving)(void *ctx), 
     n->options = options;
     n->why = why;
     n->started_us = clock_mono_us();
-    n->join_status = -1;
     pthread_mutex_init(&n->dir_lock, NULL);
-    pthread_mutex_init(&n->join_lock, NULL);
-    pthread_cond_init(&n->join_cond, NULL);
+    joining_init(&n->joining);
     why[0] = '\0';
     int status = datadir_open(&n->dir, options->data_dir, options->name, options->address,
                               options->join != NULL, why);
@@ -764,6 +667,8 @@ int node_run(const struct node_options *options, void (*on_serving)(void *ctx), 
         status = run(n, on_serving, ctx);
         datadir_close(&n->dir);
     }
+    joining_close(&n->joining);
+    pthread_mutex_destroy(&n->dir_lock);
     memory_free(n);
     return status;
 }

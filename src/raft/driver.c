@@ -18,23 +18,14 @@
  * Threads: on_durable and on_read arrive on the log's threads; they only push to a queue under a
  * lock of their own and wake the loop. The loop never waits for them.
  */
-#include "raft/driver.h"
+#include "raft/internal.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/report.h"
-#include "raft/cache.h"
-#include "raft/outbox.h"
-
-enum { TERM_RUNS = 16384, ENTRY_SIZES = 65536 };
 
 /* A read of old entries that the log's reader thread has been asked for. */
 struct fetch {
@@ -46,52 +37,11 @@ struct fetch {
     struct raft_entry entries[];
 };
 
-struct member_heard {
-    raft_id id;
-    uint64_t at_us;
-    bool up;
-};
-
-struct raft_driver {
-    uv_loop_t *loop;
-    struct raft_driver_callbacks callbacks;
-    struct raft_net_identity identity;
-    struct raft_net *net;
-    struct raft_log *log;
-
-    pthread_mutex_t core_lock; /* held during a step, and by raft_driver_status() */
-    struct raft *core;         /* NULL until raft_driver_start() */
-    struct raft_effects *out;
-    uint64_t config_index; /* whose members the net knows */
-    struct member_heard heard[RAFT_MAX_MEMBERS];
-
-    struct raft_cache cache;
-    struct raft_outbox outbox;
-    uint64_t durable_write; /* stepped as RAFT_PERSISTED */
-
-    uint64_t handed_index; /* given to the node to apply */
-    uint64_t applied_index;
-    bool apply_fetching;
-
-    atomic_uint_fast64_t log_durable_write; /* by the writer thread */
-    pthread_mutex_t fetch_lock;
-    struct fetch *fetched; /* by the reader thread, newest first */
-    uv_async_t log_async;
-    uv_timer_t wake;
-
-    bool closing;
-    unsigned open_parts; /* handles of our own, and the net */
-    void (*on_closed)(void *ctx);
-    void *closed_ctx;
-};
-
 /* Where the payloads of the entries that one step appends come from. */
 struct payload_source {
     struct buf *const *payloads;
     const struct raft_entry_meta *metas; /* NULL: proposals of the write's term */
 };
-
-static void step(struct raft_driver *d, struct raft_event *event, struct payload_source source);
 
 static void settled(struct raft_driver *d)
 {
@@ -99,8 +49,7 @@ static void settled(struct raft_driver *d)
         d->callbacks.settled(d->callbacks.ctx);
 }
 
-/* ---- Old entries, through the reader thread ---------------------------------------------------
- */
+/* ---- Old entries, through the reader thread ---- */
 
 static void on_log_read(void *ctx, int status, struct raft_entry *entries, uint32_t count)
 {
@@ -128,8 +77,7 @@ static void fetch(struct raft_driver *d, uint64_t first, uint64_t last, const st
                               .first = first, .last = last, .ctx = asked, .on_read = on_log_read});
 }
 
-/* ---- Sending ----------------------------------------------------------------------------------
- */
+/* ---- Sending ---- */
 
 static void send_now(struct raft_driver *d, const struct raft_msg *msg)
 {
@@ -175,8 +123,7 @@ static void send_all(struct raft_driver *d)
     }
 }
 
-/* ---- Applying ---------------------------------------------------------------------------------
- */
+/* ---- Applying ---- */
 
 static void hand_over_entries(struct raft_driver *d, const struct raft_entry *entries,
                               uint32_t count)
@@ -226,8 +173,7 @@ void raft_driver_applied(struct raft_driver *d, uint64_t index)
     feed_apply(d);
 }
 
-/* ---- One step ---------------------------------------------------------------------------------
- */
+/* ---- One step ---- */
 
 /* The k-th entry that this step's write appends, with a payload reference of its own. */
 static struct raft_entry written_entry(const struct raft_write *w, uint32_t k,
@@ -281,7 +227,7 @@ static void arm_timer(struct raft_driver *d, uint64_t now_us)
         uv_timer_start(&d->wake, on_wake, at_us > now_us ? (at_us - now_us + 999) / 1000 : 0, 0);
 }
 
-static void adopt_members(struct raft_driver *d)
+void raft_driver_adopt_members(struct raft_driver *d)
 {
     uint64_t index = 0;
     const struct raft_config *config = raft_config(d->core, &index);
@@ -319,24 +265,26 @@ static void step(struct raft_driver *d, struct raft_event *event, struct payload
     feed_apply(d);
     arm_timer(d, event->now_us);
     if (d->out->changed) {
-        adopt_members(d);
+        raft_driver_adopt_members(d);
         d->callbacks.changed(d->callbacks.ctx);
     }
 }
 
-static const struct payload_source no_payloads;
+void raft_driver_step(struct raft_driver *d, struct raft_event *event)
+{
+    step(d, event, (struct payload_source){0});
+}
 
 static void on_wake(uv_timer_t *timer)
 {
     struct raft_driver *d = timer->data;
-    step(d, &(struct raft_event){.kind = RAFT_TICK}, no_payloads);
+    raft_driver_step(d, &(struct raft_event){.kind = RAFT_TICK});
     settled(d);
 }
 
-/* ---- What the log's threads report ------------------------------------------------------------
- */
+/* ---- What the log's threads report ---- */
 
-static void on_log_durable(void *ctx, uint64_t write_id)
+void raft_driver_on_durable(void *ctx, uint64_t write_id)
 {
     struct raft_driver *d = ctx;
     atomic_store(&d->log_durable_write, write_id);
@@ -372,13 +320,12 @@ static void on_log_async(uv_async_t *async)
     }
     uint64_t durable = atomic_load(&d->log_durable_write);
     if (durable > d->durable_write)
-        step(d, &(struct raft_event){.kind = RAFT_PERSISTED, .persisted = {durable}}, no_payloads);
+        raft_driver_step(d, &(struct raft_event){.kind = RAFT_PERSISTED, .persisted = {durable}});
     feed_apply(d);
     settled(d);
 }
 
-/* ---- What the net brings -----------------------------------------------------------------------
- */
+/* ---- What the net brings ---- */
 
 static struct member_heard *heard_of(struct raft_driver *d, raft_id peer)
 {
@@ -468,7 +415,7 @@ static void on_peer_lost(void *ctx, raft_id peer)
     if (!d->core || d->closing)
         return;
     set_up(d, peer, false);
-    step(d, &(struct raft_event){.kind = RAFT_PEER_LOST, .lost = {peer}}, no_payloads);
+    raft_driver_step(d, &(struct raft_event){.kind = RAFT_PEER_LOST, .lost = {peer}});
     settled(d);
 }
 
@@ -480,101 +427,7 @@ static bool on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from
                               expected_id);
 }
 
-/* ---- Joining -----------------------------------------------------------------------------------
- */
-
-static bool in_contact(struct raft_driver *d, const struct raft_member *m)
-{
-    if (m->id == d->identity.id)
-        return true;
-    struct raft_peer_status status = raft_peer_status(d->core, m->id, clock_mono_us());
-    return status.contact_us < 2 * RAFT_DRIVER_ELECTION_US;
-}
-
-static enum raft_net_join_status change_members(struct raft_driver *d, enum raft_change_kind kind,
-                                                const struct raft_member *member)
-{
-    step(d, &(struct raft_event){.kind = RAFT_CHANGE, .change = {kind, *member}}, no_payloads);
-    switch (d->out->refusal) {
-    case RAFT_ACCEPTED:
-        return RAFT_JOIN_OK;
-    case RAFT_INVALID:
-        return RAFT_JOIN_REFUSED;
-    default:
-        return RAFT_JOIN_RETRY;
-    }
-}
-
-/* Joining is idempotent by name and incarnation: a node repeats it until it is a member. */
-static enum raft_net_join_status admit(struct raft_driver *d, const struct raft_net_join *join,
-                                       struct raft_net_join_reply *reply)
-{
-    const struct raft_config *config = raft_config(d->core, NULL);
-    struct raft_member wanted = {.id = join->id, .promote = join->voter};
-    memcpy(wanted.name, join->name, sizeof(wanted.name));
-    memcpy(wanted.address, join->address, sizeof(wanted.address));
-    const struct raft_member *known = raft_config_find(config, join->id);
-    if (known && strcmp(known->address, join->address) == 0)
-        return RAFT_JOIN_OK;
-    if (known)
-        return change_members(d, RAFT_CHANGE_ADDRESS, &wanted);
-
-    const struct raft_member *holder = raft_config_find_name(config, join->name);
-    if (!holder)
-        return change_members(d, RAFT_CHANGE_ADD, &wanted);
-    /* Who asks from the holder's own address listens there: the holder is gone. */
-    bool same_place = strcmp(holder->address, join->address) == 0;
-    if (!same_place && in_contact(d, holder)) {
-        snprintf(reply->why, sizeof(reply->why),
-                 "the name %s is taken by the member at %s: choose another -id", holder->name,
-                 holder->address);
-        return RAFT_JOIN_NAME_TAKEN;
-    }
-    /* The holder's data directory is gone, or it is down: its successor comes as a new member. */
-    enum raft_net_join_status status = change_members(d, RAFT_CHANGE_REMOVE, holder);
-    return status == RAFT_JOIN_OK ? RAFT_JOIN_RETRY : status;
-}
-
-static void on_join(void *ctx, const struct raft_net_join *join, struct raft_net_join_reply *reply)
-{
-    struct raft_driver *d = ctx;
-    *reply = (struct raft_net_join_reply){.status = RAFT_JOIN_RETRY};
-    snprintf(reply->why, sizeof(reply->why), "no leader yet");
-    if (!d->core || d->closing)
-        return;
-    reply->cluster = d->identity.cluster;
-    raft_id leader = raft_leader(d->core);
-    const struct raft_member *m = raft_config_find(raft_config(d->core, NULL), leader);
-    if (leader == d->identity.id) {
-        snprintf(reply->why, sizeof(reply->why), "the leader is busy with another change");
-        reply->status = admit(d, join, reply);
-        if (reply->status == RAFT_JOIN_REFUSED)
-            snprintf(reply->why, sizeof(reply->why),
-                     "the cluster is full (%d members) or %s names a member already",
-                     RAFT_MAX_MEMBERS, join->address);
-        settled(d);
-    } else if (leader && m) {
-        reply->status = RAFT_JOIN_REDIRECT;
-        memcpy(reply->leader_address, m->address, sizeof(m->address));
-    }
-}
-
-void raft_driver_join(struct raft_driver *d, const char *addresses,
-                      const struct raft_net_join *join,
-                      void (*on_reply)(void *ctx, const struct raft_net_join_reply *reply),
-                      void *ctx)
-{
-    raft_net_join_start(d->net, addresses, join, on_reply, ctx);
-}
-
-void raft_driver_set_cluster(struct raft_driver *d, uint64_t cluster)
-{
-    d->identity.cluster = cluster;
-    raft_net_set_cluster(d->net, cluster);
-}
-
-/* ---- Requests of the node ----------------------------------------------------------------------
- */
+/* ---- Requests of the node ---- */
 
 enum raft_driver_sent raft_driver_propose(struct raft_driver *d, uint64_t seq,
                                           struct buf *const *payloads, uint32_t count)
@@ -589,7 +442,7 @@ enum raft_driver_sent raft_driver_propose(struct raft_driver *d, uint64_t seq,
 
 bool raft_driver_read(struct raft_driver *d, uint64_t token)
 {
-    step(d, &(struct raft_event){.kind = RAFT_READ, .read = {token}}, no_payloads);
+    raft_driver_step(d, &(struct raft_event){.kind = RAFT_READ, .read = {token}});
     return d->out->refusal == RAFT_ACCEPTED;
 }
 
@@ -611,7 +464,21 @@ void raft_driver_hand_over(struct raft_driver *d)
         }
     }
     if (best)
-        step(d, &(struct raft_event){.kind = RAFT_TRANSFER, .transfer = {best}}, no_payloads);
+        raft_driver_step(d, &(struct raft_event){.kind = RAFT_TRANSFER, .transfer = {best}});
+}
+
+void raft_driver_join(struct raft_driver *d, const char *addresses,
+                      const struct raft_net_join *join,
+                      void (*on_reply)(void *ctx, const struct raft_net_join_reply *reply),
+                      void *ctx)
+{
+    raft_net_join_start(d->net, addresses, join, on_reply, ctx);
+}
+
+void raft_driver_set_cluster(struct raft_driver *d, uint64_t cluster)
+{
+    d->identity.cluster = cluster;
+    raft_net_set_cluster(d->net, cluster);
 }
 
 raft_id raft_driver_leader(const struct raft_driver *d)
@@ -666,75 +533,7 @@ void raft_driver_status(struct raft_driver *d, struct raft_driver_status *out)
     pthread_mutex_unlock(&d->core_lock);
 }
 
-/* ---- Making a log ------------------------------------------------------------------------------
- */
-
-struct founding {
-    pthread_mutex_t lock;
-    pthread_cond_t durable;
-    bool done;
-};
-
-static void on_founded(void *ctx, uint64_t write_id)
-{
-    (void)write_id;
-    struct founding *f = ctx;
-    pthread_mutex_lock(&f->lock);
-    f->done = true;
-    pthread_cond_signal(&f->durable);
-    pthread_mutex_unlock(&f->lock);
-}
-
-/* Makes a log and, unless `write` is NULL, waits until that first write is durable. */
-static int make_log(const char *log_dir, raft_id id, const struct raft_log_write *write,
-                    char why[RAFT_DRIVER_WHY_BYTES])
-{
-    struct founding f = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
-    struct raft_log *log;
-    struct raft_log_recovered recovered;
-    struct raft_log_options options = {
-        .dir = log_dir, .incarnation = id, .create = true, .ctx = &f, .on_durable = on_founded};
-    int status = raft_log_open(&options, &log, &recovered, why);
-    if (status < 0)
-        return status;
-    if (write) {
-        raft_log_submit(log, write);
-        pthread_mutex_lock(&f.lock);
-        while (!f.done)
-            pthread_cond_wait(&f.durable, &f.lock);
-        pthread_mutex_unlock(&f.lock);
-    }
-    raft_log_close(log);
-    return 0;
-}
-
-int raft_driver_make_log(const char *log_dir, raft_id id, char why[RAFT_DRIVER_WHY_BYTES])
-{
-    return make_log(log_dir, id, NULL, why);
-}
-
-int raft_driver_found(const char *log_dir, const struct raft_net_identity *founder,
-                      char why[RAFT_DRIVER_WHY_BYTES])
-{
-    struct raft_config config = {.count = 1};
-    uint8_t encoded[RAFT_MAX_CONFIG_BYTES];
-    config.members[0] = (struct raft_member){.id = founder->id, .voter = true};
-    memcpy(config.members[0].name, founder->name, sizeof(founder->name));
-    memcpy(config.members[0].address, founder->address, sizeof(founder->address));
-    size_t bytes = raft_config_encode(&config, encoded, sizeof(encoded));
-    struct raft_entry entry = {.index = 1,
-                               .term = 1,
-                               .kind = RAFT_ENTRY_CONFIG,
-                               .payload = buf_copy(encoded, (uint32_t)bytes)};
-    struct raft_log_write write = {
-        .id = 1, .count = 1, .entries = &entry, .has_hard = true, .hard = {.term = 1}};
-    int status = make_log(log_dir, founder->id, &write, why);
-    buf_unref(entry.payload);
-    return status;
-}
-
-/* ---- Starting and closing ----------------------------------------------------------------------
- */
+/* ---- Starting and closing ---- */
 
 int raft_driver_init(struct raft_driver **out, uv_loop_t *loop,
                      const struct raft_net_identity *identity,
@@ -750,7 +549,7 @@ int raft_driver_init(struct raft_driver **out, uv_loop_t *loop,
                                      .on_message = on_message,
                                      .on_forward = on_forward,
                                      .on_forward_reply = on_forward_reply,
-                                     .on_join = on_join,
+                                     .on_join = raft_driver_on_join,
                                      .on_claim = on_claim,
                                      .on_peer_up = on_peer_up,
                                      .on_peer_lost = on_peer_lost};
@@ -765,107 +564,6 @@ int raft_driver_init(struct raft_driver **out, uv_loop_t *loop,
     d->wake.data = d;
     d->open_parts = 3;
     *out = d;
-    return 0;
-}
-
-static void init_core(struct raft_driver *d)
-{
-    struct raft_options options = {.id = d->identity.id,
-                                   .heartbeat_us = RAFT_DRIVER_HEARTBEAT_US,
-                                   .election_us = RAFT_DRIVER_ELECTION_US,
-                                   .term_run_capacity = TERM_RUNS,
-                                   .entry_size_capacity = ENTRY_SIZES};
-    if (getrandom(&options.seed, sizeof(options.seed), 0) != sizeof(options.seed))
-        options.seed = clock_real_ns() ^ d->identity.id;
-    d->core = raft_init(memory_alloc(raft_bytes(&options)), &options);
-    d->out = memory_alloc(sizeof(*d->out));
-    raft_outbox_init(&d->outbox);
-}
-
-/* A configuration that was on file; false if its bytes are none. */
-static bool load_config(const struct buf *encoded, struct raft_config *config)
-{
-    return encoded && raft_config_decode(config, encoded->data, encoded->bytes);
-}
-
-/* The two newest configurations known, from the log and from the state machine. */
-static void fill_configs(struct raft_event *event, const struct raft_log_recovered *log,
-                         const struct raft_driver_start *start, struct raft_config configs[2])
-{
-    unsigned found = 0;
-    uint64_t indexes[2] = {0};
-    for (unsigned k = 0; k < 2; k++)
-        if (load_config(log->configs[k].payload, &configs[found]))
-            indexes[found++] = log->configs[k].index;
-    uint64_t oldest = found ? indexes[found - 1] : UINT64_MAX;
-    if (found < 2 && start->config_index < oldest && load_config(start->config, &configs[found]))
-        indexes[found++] = start->config_index;
-    event->start.config_index = indexes[0];
-    event->start.config = found > 0 ? &configs[0] : NULL;
-    event->start.previous_config_index = indexes[1];
-    event->start.previous_config = found > 1 ? &configs[1] : NULL;
-}
-
-/* A state machine ahead of its log (a power cut took the log's tail): the log starts behind it. */
-static int align_log(struct raft_driver *d, const struct raft_driver_start *start,
-                     struct raft_log_recovered *recovered, char why[RAFT_DRIVER_WHY_BYTES])
-{
-    if (start->applied_index < recovered->base_index) {
-        snprintf(
-            why, RAFT_DRIVER_WHY_BYTES,
-            "%s begins behind entry %ju but store.db ends at %ju: they do not belong together. "
-            "Set the data directory aside and start again with -join",
-            start->log_dir, (uintmax_t)recovered->base_index, (uintmax_t)start->applied_index);
-        return -EUCLEAN;
-    }
-    if (start->applied_index <= recovered->last_index)
-        return 0;
-    report_warn("log: the state machine is at entry %ju, the log ends at %ju: the log starts over "
-                "behind it",
-                (uintmax_t)start->applied_index, (uintmax_t)recovered->last_index);
-    int status = raft_log_restart(d->log, start->applied_index, start->applied_term);
-    if (status < 0) {
-        snprintf(why, RAFT_DRIVER_WHY_BYTES, "%s cannot be started over: %s", start->log_dir,
-                 strerror(-status));
-        return status;
-    }
-    *recovered = (struct raft_log_recovered){.hard = recovered->hard,
-                                             .base_index = start->applied_index,
-                                             .base_term = start->applied_term,
-                                             .last_index = start->applied_index};
-    return 0;
-}
-
-int raft_driver_start(struct raft_driver *d, const struct raft_driver_start *start,
-                      char why[RAFT_DRIVER_WHY_BYTES])
-{
-    struct raft_log_recovered recovered;
-    struct raft_log_options options = {.dir = start->log_dir,
-                                       .incarnation = d->identity.id,
-                                       .ctx = d,
-                                       .on_durable = on_log_durable};
-    int status = raft_log_open(&options, &d->log, &recovered, why);
-    if (status == 0)
-        status = align_log(d, start, &recovered, why);
-    if (status < 0)
-        return status;
-
-    struct raft_config *configs = memory_zalloc(2 * sizeof(*configs));
-    struct raft_event event = {.kind = RAFT_START,
-                               .start = {.hard = recovered.hard,
-                                         .base_index = recovered.base_index,
-                                         .base_term = recovered.base_term,
-                                         .last_index = recovered.last_index,
-                                         .applied_index = start->applied_index,
-                                         .run_count = recovered.run_count,
-                                         .runs = recovered.runs}};
-    fill_configs(&event, &recovered, start, configs);
-    d->handed_index = d->applied_index = start->applied_index;
-    raft_cache_init(&d->cache, recovered.last_index);
-    init_core(d);
-    step(d, &event, no_payloads);
-    adopt_members(d);
-    memory_free(configs);
     return 0;
 }
 

@@ -45,7 +45,7 @@ enum {
     RAFT_MAX_CONFIG_BYTES = 16 * 1024, /* an encoded configuration */
 };
 
-/* ---- Members and configurations -------------------------------------------------------------- */
+/* ---- Members and configurations ---- */
 
 /*
  * A member's id is the random incarnation of its data directory, never 0. A wiped node comes back
@@ -78,7 +78,7 @@ bool raft_config_decode(struct raft_config *config, const uint8_t *data, size_t 
 const struct raft_member *raft_config_find(const struct raft_config *config, raft_id id);
 const struct raft_member *raft_config_find_name(const struct raft_config *config, const char *name);
 
-/* ---- Entries and hard state ------------------------------------------------------------------ */
+/* ---- Entries and hard state ---- */
 
 enum raft_entry_kind {
     RAFT_ENTRY_NOOP = 1,
@@ -104,7 +104,7 @@ struct raft_term_run {
     uint64_t term;
 };
 
-/* ---- Messages -------------------------------------------------------------------------------- */
+/* ---- Messages ---- */
 
 enum raft_msg_kind {
     RAFT_MSG_PREVOTE = 1,
@@ -167,7 +167,7 @@ struct raft_msg {
     };
 };
 
-/* ---- Events ---------------------------------------------------------------------------------- */
+/* ---- Events ---- */
 
 enum raft_event_kind {
     RAFT_START = 1, /* first, once */
@@ -235,7 +235,7 @@ struct raft_event {
     };
 };
 
-/* ---- Effects --------------------------------------------------------------------------------- */
+/* ---- Effects ---- */
 
 enum raft_role {
     RAFT_FOLLOWER, /* of a learner too */
@@ -298,7 +298,7 @@ struct raft_effects {
     uint64_t wake_at_us;       /* step RAFT_TICK then; UINT64_MAX: never */
 };
 
-/* ---- The core -------------------------------------------------------------------------------- */
+/* ---- The core ---- */
 
 struct raft;
 
@@ -323,8 +323,7 @@ struct raft *raft_init(void *memory, const struct raft_options *options);
  */
 void raft_step(struct raft *r, const struct raft_event *event, struct raft_effects *out);
 
-/* ---- Looking in (all cheap, all as of the last step) ------------------------------------------
- */
+/* ---- Looking in (all cheap, all as of the last step) ---- */
 
 enum raft_role raft_role(const struct raft *r);
 uint64_t raft_term(const struct raft *r);

@@ -58,7 +58,7 @@ int apply_write(struct txn *t, const struct command *c, struct store_result *r)
     return apply_data(t, &inode, c, r);
 }
 
-/* ---- SETATTR --------------------------------------------------------------------------------- */
+/* ---- SETATTR ---- */
 
 static int check_size(const struct command *c, const struct store_attr *attr)
 {

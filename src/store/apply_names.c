@@ -41,7 +41,7 @@ static void touch_dir(struct txn *t, struct inode *dir, int links)
     tree_update(t, &before, dir);
 }
 
-/* ---- New inodes ------------------------------------------------------------------------------ */
+/* ---- New inodes ---- */
 
 /* What the caller makes in `dir`; a sgid directory hands down its group. */
 static struct inode new_inode(struct txn *t, const struct command *c, const struct inode *dir,
@@ -159,7 +159,7 @@ int apply_symlink(struct txn *t, const struct command *c, struct store_result *r
     return 0;
 }
 
-/* ---- Removing -------------------------------------------------------------------------------- */
+/* ---- Removing ---- */
 
 /*
  * The inode's last name is gone. If this node has it open, a private copy stays behind for its
@@ -249,7 +249,7 @@ int apply_rmdir(struct txn *t, const struct command *c, struct store_result *r)
     return 0;
 }
 
-/* ---- Rename ---------------------------------------------------------------------------------- */
+/* ---- Rename ---- */
 
 /* One end of a rename: a name, the directory it is in, and what it stands for, if anything. */
 struct rename_end {

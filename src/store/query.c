@@ -250,7 +250,7 @@ struct buf *store_config(struct store *s, uint64_t *index)
     return config;
 }
 
-/* ---- Orphans --------------------------------------------------------------------------------- */
+/* ---- Orphans ---- */
 
 int store_orphan_write(struct store *s, uint64_t ino, uint64_t offset, bool append,
                        const void *data, size_t bytes, struct store_attr *attr)

@@ -19,7 +19,7 @@
 #include "store/schema.h"
 #include "store/vfs.h"
 
-/* ---- Open and close -------------------------------------------------------------------------- */
+/* ---- Open and close ---- */
 
 static int count_wal_pages(void *ctx, sqlite3 *db, const char *name, int pages)
 {
@@ -145,7 +145,7 @@ void store_close(struct store *s)
     memory_free(s);
 }
 
-/* ---- Applying -------------------------------------------------------------------------------- */
+/* ---- Applying ---- */
 
 static void apply_config(struct txn *t, const struct store_entry *entry)
 {

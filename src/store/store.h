@@ -66,7 +66,7 @@ int store_open(const struct store_options *options, struct store **out, char why
 /* Checkpoints and frees. No query may be running. */
 void store_close(struct store *store);
 
-/* ---- Applying -------------------------------------------------------------------------------- */
+/* ---- Applying ---- */
 
 enum store_entry_kind { STORE_ENTRY_EMPTY = 1, STORE_ENTRY_COMMAND, STORE_ENTRY_CONFIG };
 
@@ -111,7 +111,7 @@ struct buf *store_config(struct store *store, uint64_t *index);
  */
 uint64_t store_durable_index(const struct store *store);
 
-/* ---- Queries (any thread) -------------------------------------------------------------------- */
+/* ---- Queries (any thread) ---- */
 
 /* -ENOENT, -ENOTDIR, -ESTALE (the parent is gone). "." and ".." are resolved too. */
 int store_lookup(struct store *store, uint64_t parent, const char *name, size_t name_bytes,
@@ -152,8 +152,7 @@ struct store_totals {
 };
 void store_totals(struct store *store, struct store_totals *totals); /* never waits for a disk */
 
-/* ---- Orphans: unlinked, but open on this node --------------------------------------------------
- */
+/* ---- Orphans: unlinked, but open on this node ---- */
 
 /* Writes to the private copy, as write(2), truncate(2) and fchmod(2) would. -ESTALE: no such one.
  */

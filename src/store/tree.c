@@ -25,7 +25,7 @@ uint64_t tree_row_hash(enum tree_row kind, const uint64_t *fields, size_t count,
     return tail_bytes ? XXH3_64bits_withSeed(tail, tail_bytes, hash) : hash;
 }
 
-/* ---- State ----------------------------------------------------------------------------------- */
+/* ---- State ---- */
 
 void tree_load_state(struct sql *sql, struct store_state *state)
 {
@@ -55,7 +55,7 @@ void tree_save_state(struct txn *t)
     sql_run(t->sql, s);
 }
 
-/* ---- Inodes ---------------------------------------------------------------------------------- */
+/* ---- Inodes ---- */
 
 void tree_read_inode(sqlite3_stmt *s, int column, uint64_t ino, struct inode *inode)
 {
@@ -149,7 +149,7 @@ void tree_remove(struct txn *t, const struct inode *inode)
     count_inode(t, inode, -1);
 }
 
-/* ---- Names ----------------------------------------------------------------------------------- */
+/* ---- Names ---- */
 
 static uint64_t dentry_hash(uint64_t parent, struct name name, const struct dentry *dentry)
 {
@@ -199,7 +199,7 @@ bool tree_is_empty(struct txn *t, uint64_t dir)
     return !any;
 }
 
-/* ---- Content --------------------------------------------------------------------------------- */
+/* ---- Content ---- */
 
 /*
  * A chunk as it is in the store: `bytes` of it are there, the rest reads as zeroes. Its hash stands

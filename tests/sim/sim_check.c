@@ -19,8 +19,7 @@
 #include "base/memory.h"
 #include "sim_world.h"
 
-/* ---- Entries ----------------------------------------------------------------------------------
- */
+/* ---- Entries ---- */
 
 static void check_entry(struct sim_world *w, raft_id id, uint64_t index, const struct sim_entry *e,
                         uint64_t term_before)
@@ -83,8 +82,7 @@ void sim_check_write(struct sim_world *w, struct sim_slot *s, const struct sim_w
     }
 }
 
-/* ---- The disk ---------------------------------------------------------------------------------
- */
+/* ---- The disk ---- */
 
 void sim_check_disk(struct sim_world *w, struct sim_slot *s)
 {
@@ -103,8 +101,7 @@ void sim_check_disk(struct sim_world *w, struct sim_slot *s)
                        s->node.id, hard->term, vote->x, hard->vote);
 }
 
-/* ---- The wire ---------------------------------------------------------------------------------
- */
+/* ---- The wire ---- */
 
 /* A vote that leaves is on disk, or the disk has already gone on to later terms. */
 static void check_vote_is_durable(struct sim_world *w, const struct sim_slot *s, uint64_t term,
@@ -172,8 +169,7 @@ void sim_check_send(struct sim_world *w, struct sim_slot *s, const struct raft_m
     }
 }
 
-/* ---- Elections --------------------------------------------------------------------------------
- */
+/* ---- Elections ---- */
 
 struct voted {
     const struct sim_map *votes;
@@ -216,8 +212,7 @@ static void check_new_leader(struct sim_world *w, const struct sim_slot *s)
         }
 }
 
-/* ---- Commitment -------------------------------------------------------------------------------
- */
+/* ---- Commitment ---- */
 
 struct on_disk {
     struct sim_world *world;
@@ -314,8 +309,7 @@ static void check_commit(struct sim_world *w, struct sim_slot *s)
         s->applied = commit;
 }
 
-/* ---- Every step -------------------------------------------------------------------------------
- */
+/* ---- Every step ---- */
 
 static void check_limits(struct sim_world *w, const struct sim_slot *s,
                          const struct raft_effects *out)

@@ -31,8 +31,7 @@ bool sim_is_quorum(const struct raft_config *config, sim_has has, const void *ct
     return half_is_quorum(config, false, has, ctx) && half_is_quorum(config, true, has, ctx);
 }
 
-/* ---- Neighbours -------------------------------------------------------------------------------
- */
+/* ---- Neighbours ---- */
 
 struct subset {
     raft_id ids[4 * RAFT_MAX_VOTERS];
@@ -77,8 +76,7 @@ static bool quorums_intersect(const struct raft_config *a, const struct raft_con
     return true;
 }
 
-/* ---- A leader makes a configuration ------------------------------------------------------------
- */
+/* ---- A leader makes a configuration ---- */
 
 static void remember_config(struct sim_world *w, uint64_t index, const struct raft_config *config)
 {

@@ -14,8 +14,7 @@
 #include "base/memory.h"
 #include "sim_world.h"
 
-/* ---- Proposals --------------------------------------------------------------------------------
- */
+/* ---- Proposals ---- */
 
 static struct sim_op *new_op(struct sim_client *c, const struct sim_op *op)
 {
@@ -79,8 +78,7 @@ void sim_client_applied(struct sim_world *w, struct sim_slot *s, uint64_t index)
     w->client.acked++;
 }
 
-/* ---- Reads ------------------------------------------------------------------------------------
- */
+/* ---- Reads ---- */
 
 static bool asked_here(const struct sim_read *read, const struct sim_slot *s)
 {
@@ -151,8 +149,7 @@ void sim_client_lost(struct sim_world *w, struct sim_slot *s)
             i++;
 }
 
-/* ---- What they do -----------------------------------------------------------------------------
- */
+/* ---- What they do ---- */
 
 void sim_client_act(struct sim_world *w)
 {

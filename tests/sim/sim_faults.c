@@ -32,8 +32,7 @@ static uint64_t some_time(struct sim_world *w)
     return sim_between(&w->rng, 1, most);
 }
 
-/* ---- Machines ---------------------------------------------------------------------------------
- */
+/* ---- Machines ---- */
 
 static void crash(struct sim_world *w, struct sim_slot *s)
 {
@@ -98,8 +97,7 @@ static void stall_disk(struct sim_world *w, struct sim_slot *s)
         s->disk_us = w->swarm.disk_us * (sim_chance(&w->rng, 500) ? 1 : 50);
 }
 
-/* ---- Links ------------------------------------------------------------------------------------
- */
+/* ---- Links ---- */
 
 enum cut { CUT_BOTH, CUT_INTO, CUT_OUT_OF };
 
@@ -173,8 +171,7 @@ static void lose_connection(struct sim_world *w)
                                               .peer = peer->node.id});
 }
 
-/* ---- Members ----------------------------------------------------------------------------------
- */
+/* ---- Members ---- */
 
 static void step_change(struct sim_world *w, struct sim_slot *leader, enum raft_change_kind kind,
                         const struct raft_member *member)
@@ -246,8 +243,7 @@ static void transfer(struct sim_world *w)
     sim_node_step(&leader->node, &e, NULL);
 }
 
-/* ---- When -------------------------------------------------------------------------------------
- */
+/* ---- When ---- */
 
 static void schedule(struct sim_world *w, enum sim_fault fault)
 {

@@ -6,8 +6,7 @@
 
 #include "base/memory.h"
 
-/* ---- Configurations ---------------------------------------------------------------------------
- */
+/* ---- Configurations ---- */
 
 const struct sim_config *sim_configs_add(struct sim_configs *configs, const uint8_t *data,
                                          uint32_t bytes)
@@ -33,8 +32,7 @@ void sim_configs_clear(struct sim_configs *configs)
     configs->newest = NULL;
 }
 
-/* ---- The log ----------------------------------------------------------------------------------
- */
+/* ---- The log ---- */
 
 void sim_log_append(struct sim_log *log, const struct sim_entry *entry)
 {
@@ -78,8 +76,7 @@ uint64_t sim_log_config_index(const struct sim_log *log, uint64_t index)
     return index;
 }
 
-/* ---- The disk ---------------------------------------------------------------------------------
- */
+/* ---- The disk ---- */
 
 void sim_disk_init(struct sim_disk *disk)
 {

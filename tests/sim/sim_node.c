@@ -38,8 +38,7 @@ void sim_node_close(struct sim_node *n)
     *n = (struct sim_node){0};
 }
 
-/* ---- Sending ----------------------------------------------------------------------------------
- */
+/* ---- Sending ---- */
 
 static void send_now(struct sim_node *n, const struct raft_msg *msg)
 {
@@ -83,8 +82,7 @@ static void send_all(struct sim_node *n)
     }
 }
 
-/* ---- Writing ----------------------------------------------------------------------------------
- */
+/* ---- Writing ---- */
 
 /* The k-th entry that this step's write appends. */
 static struct sim_entry written_entry(struct sim_node *n, uint32_t k,
@@ -129,8 +127,7 @@ static void write_log(struct sim_node *n, const struct raft_event *event,
     sim_disk_submit(&n->disk, w);
 }
 
-/* ---- Steps ------------------------------------------------------------------------------------
- */
+/* ---- Steps ---- */
 
 void sim_node_step(struct sim_node *n, const struct raft_event *event,
                    const struct sim_entry *entries)
@@ -170,8 +167,7 @@ void sim_node_persisted(struct sim_node *n, uint64_t now_us, uint64_t write_id)
         NULL);
 }
 
-/* ---- Life -------------------------------------------------------------------------------------
- */
+/* ---- Life ---- */
 
 /* The log's runs of terms; the caller frees them. */
 static struct raft_term_run *term_runs(const struct sim_log *log, uint32_t *count)

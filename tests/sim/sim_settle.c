@@ -35,8 +35,7 @@ static bool sooner_or_later(struct sim_world *w, sim_goal goal)
     return true;
 }
 
-/* ---- Healing ----------------------------------------------------------------------------------
- */
+/* ---- Healing ---- */
 
 /* What was to happen late (stalled disks, paused processes, stragglers) happens soon. */
 static void hurry(struct sim_world *w)
@@ -74,8 +73,7 @@ static void heal(struct sim_world *w)
     }
 }
 
-/* ---- Goals ------------------------------------------------------------------------------------
- */
+/* ---- Goals ---- */
 
 /* The leader of the newest term that has one, or NULL. */
 static struct sim_slot *leader(struct sim_world *w)
@@ -141,8 +139,7 @@ static const char *members_agree(struct sim_world *w)
     return NULL;
 }
 
-/* ---- The phase --------------------------------------------------------------------------------
- */
+/* ---- The phase ---- */
 
 static void propose(struct sim_world *w)
 {

@@ -10,8 +10,7 @@
 #include "base/memory.h"
 #include "sim_text.h"
 
-/* ---- The heap of events -----------------------------------------------------------------------
- */
+/* ---- The heap of events ---- */
 
 static bool sooner(const struct sim_event *a, const struct sim_event *b)
 {
@@ -65,8 +64,7 @@ void sim_world_schedule(struct sim_world *w, uint64_t delay_us, struct sim_event
     heap_push(&w->heap, event);
 }
 
-/* ---- Failing, remembering ----------------------------------------------------------------------
- */
+/* ---- Failing, remembering ---- */
 
 void sim_world_fail(struct sim_world *w, const char *format, ...)
 {
@@ -85,8 +83,7 @@ static void remember(struct sim_world *w, uint64_t what)
     w->hash = sim_mix(w->hash ^ what) + 0x9e3779b97f4a7c15u;
 }
 
-/* ---- Slots ------------------------------------------------------------------------------------
- */
+/* ---- Slots ---- */
 
 static raft_id slot_id(const struct sim_slot *s)
 {
@@ -148,8 +145,7 @@ static void feed_disk(struct sim_world *w, struct sim_slot *s)
     sim_world_schedule(w, delay_us, own_event(s, SIM_DISK));
 }
 
-/* ---- What the nodes tell -----------------------------------------------------------------------
- */
+/* ---- What the nodes tell ---- */
 
 static struct sim_slot *slot_of(struct sim_node *n)
 {
@@ -217,8 +213,7 @@ static void on_stepped(void *ctx, struct sim_node *n, const struct raft_event *e
     feed_disk(w, s);
 }
 
-/* ---- Life and death ----------------------------------------------------------------------------
- */
+/* ---- Life and death ---- */
 
 static void slot_start(struct sim_world *w, struct sim_slot *s)
 {
@@ -284,8 +279,7 @@ void sim_slot_wipe(struct sim_world *w, struct sim_slot *s)
     sim_slot_boot(w, s);
 }
 
-/* ---- Turns ------------------------------------------------------------------------------------
- */
+/* ---- Turns ---- */
 
 void sim_world_trace_event(struct sim_world *w, const struct sim_slot *s,
                            const struct raft_event *e)
@@ -392,8 +386,7 @@ bool sim_world_turn(struct sim_world *w)
     return !w->failed;
 }
 
-/* ---- Worlds -----------------------------------------------------------------------------------
- */
+/* ---- Worlds ---- */
 
 struct sim_world *sim_world_new(void)
 {

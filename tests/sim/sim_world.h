@@ -28,8 +28,7 @@ enum {
     SIM_FAILURE_BYTES = 512,
 };
 
-/* ---- What kind of world -----------------------------------------------------------------------
- */
+/* ---- What kind of world ---- */
 
 enum sim_fault {
     SIM_FAULT_CRASH,
@@ -66,8 +65,7 @@ struct sim_swarm {
 
 void sim_swarm_draw(struct sim_swarm *swarm, struct sim_rng *rng);
 
-/* ---- Events -----------------------------------------------------------------------------------
- */
+/* ---- Events ---- */
 
 enum sim_event_kind {
     SIM_PACKET = 1,
@@ -100,8 +98,7 @@ struct sim_heap {
     uint64_t orders;
 };
 
-/* ---- Machines ---------------------------------------------------------------------------------
- */
+/* ---- Machines ---- */
 
 struct sim_slot {
     struct sim_node node;
@@ -125,8 +122,7 @@ struct sim_slot {
     uint64_t applied;
 };
 
-/* ---- What has been seen ------------------------------------------------------------------------
- */
+/* ---- What has been seen ---- */
 
 struct sim_committed {
     uint64_t term;
@@ -154,8 +150,7 @@ struct sim_history {
     uint32_t elections;
 };
 
-/* ---- Clients ----------------------------------------------------------------------------------
- */
+/* ---- Clients ---- */
 
 enum sim_op_state { SIM_OP_WAITING = 1, SIM_OP_ACKED, SIM_OP_OVERWRITTEN, SIM_OP_UNKNOWN };
 
@@ -185,8 +180,7 @@ struct sim_client {
     uint64_t reads_done;
 };
 
-/* ---- The world --------------------------------------------------------------------------------
- */
+/* ---- The world ---- */
 
 struct sim_world {
     uint64_t seed;
@@ -244,8 +238,7 @@ void sim_slot_boot(struct sim_world *w, struct sim_slot *s);
 void sim_slot_crash(struct sim_world *w, struct sim_slot *s);
 void sim_slot_wipe(struct sim_world *w, struct sim_slot *s); /* crashes it, boots an empty one */
 
-/* ---- Its parts --------------------------------------------------------------------------------
- */
+/* ---- Its parts ---- */
 
 /* sim_net.c */
 void sim_net_send(struct sim_world *w, struct sim_slot *from, struct sim_packet *packet);

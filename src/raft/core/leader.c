@@ -16,8 +16,7 @@ bool leader_settled(const struct raft *r)
     return r->role == RAFT_LEADER && r->commit_index >= r->term_start_index;
 }
 
-/* ---- Appending --------------------------------------------------------------------------------
- */
+/* ---- Appending ---- */
 
 void leader_append_own(struct raft *r, enum raft_entry_kind kind, const struct raft_config *config)
 {
@@ -56,8 +55,7 @@ void leader_propose(struct raft *r, uint32_t count, const uint32_t *bytes)
     effects_write_entries(r, 0, count, 0);
 }
 
-/* ---- Sending ----------------------------------------------------------------------------------
- */
+/* ---- Sending ---- */
 
 /* Entries for one message from p->next on; sets *bytes, or UINT32_MAX when sizes are forgotten. */
 static uint32_t take_batch(const struct raft *r, const struct progress *p, uint32_t *bytes)
@@ -155,8 +153,7 @@ void leader_flush(struct raft *r)
     send_heartbeats(r, round);
 }
 
-/* ---- Counting ---------------------------------------------------------------------------------
- */
+/* ---- Counting ---- */
 
 void leader_advance_commit(struct raft *r)
 {
@@ -252,8 +249,7 @@ void leader_on_heartbeat_reply(struct raft *r, const struct raft_msg *m)
     note_catching_up(r, p);
 }
 
-/* ---- Handing over ------------------------------------------------------------------------------
- */
+/* ---- Handing over ---- */
 
 void leader_transfer(struct raft *r, raft_id to)
 {

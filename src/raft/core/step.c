@@ -10,8 +10,7 @@
 
 #include "raft/core/core.h"
 
-/* ---- Memory ------------------------------------------------------------------------------------
- */
+/* ---- Memory ---- */
 
 static size_t align_up(size_t bytes)
 {
@@ -41,8 +40,7 @@ struct raft *raft_init(void *memory, const struct raft_options *o)
     return r;
 }
 
-/* ---- Events ------------------------------------------------------------------------------------
- */
+/* ---- Events ---- */
 
 static void start(struct raft *r, const struct raft_event *e)
 {
@@ -266,8 +264,7 @@ void raft_step(struct raft *r, const struct raft_event *e, struct raft_effects *
     r->out = NULL;
 }
 
-/* ---- Looking in --------------------------------------------------------------------------------
- */
+/* ---- Looking in ---- */
 
 enum raft_role raft_role(const struct raft *r)
 {

@@ -12,8 +12,7 @@
 
 enum { RECORD_CRC_AT = 21 };
 
-/* ---- Header ------------------------------------------------------------------------------------
- */
+/* ---- Header ---- */
 
 void format_header_encode(const struct format_header *h, uint8_t out[FORMAT_SECTOR_BYTES])
 {
@@ -52,8 +51,7 @@ int format_header_decode(struct format_header *h, const uint8_t in[FORMAT_SECTOR
     return version == FORMAT_VERSION && bytes_get_u32(&r) == crc32c(0, in, covered) ? 0 : -EUCLEAN;
 }
 
-/* ---- Streams in sectors ------------------------------------------------------------------------
- */
+/* ---- Streams in sectors ---- */
 
 uint32_t format_sectors(uint64_t stream_bytes)
 {
@@ -109,8 +107,7 @@ static void stream_write(struct format_batch *b, const void *data, uint32_t byte
     }
 }
 
-/* ---- Batches -----------------------------------------------------------------------------------
- */
+/* ---- Batches ---- */
 
 void format_batch_begin(struct format_batch *b, uint8_t *out, uint32_t capacity_sectors,
                         uint64_t number, uint32_t chain)

@@ -15,8 +15,7 @@
 #include "raft/log/internal.h"
 #include "raft/log/recover.h"
 
-/* ---- Recovery ----------------------------------------------------------------------------------
- */
+/* ---- Recovery ---- */
 
 struct recovery {
     struct raft_log *log;
@@ -189,8 +188,7 @@ static int recover(struct raft_log *log, const uint64_t *numbers, uint32_t count
     return status;
 }
 
-/* ---- Segments ----------------------------------------------------------------------------------
- */
+/* ---- Segments ---- */
 
 static int begin_segment_at(struct raft_log *log, uint64_t last_index, uint64_t last_term)
 {
@@ -224,8 +222,7 @@ int log_begin_segment(struct raft_log *log)
                             log_index_term(&log->index, log->index.last_index));
 }
 
-/* ---- Opening and closing ------------------------------------------------------------------------
- */
+/* ---- Opening and closing ---- */
 
 static int open_segments(struct raft_log *log, bool *torn, char why[RAFT_LOG_WHY_BYTES])
 {
@@ -350,8 +347,7 @@ void raft_log_close(struct raft_log *log)
     free_log(log);
 }
 
-/* ---- Requests ----------------------------------------------------------------------------------
- */
+/* ---- Requests ---- */
 
 static uint64_t entry_bytes(const struct raft_entry *e)
 {

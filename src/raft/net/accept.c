@@ -12,7 +12,7 @@
 #include "base/report.h"
 #include "raft/net/internal.h"
 
-/* ---- Greetings ------------------------------------------------------------------------------- */
+/* ---- Greetings ---- */
 
 static bool __attribute__((format(printf, 2, 3)))
 refuse(struct net_conn *c, const char *format, ...)
@@ -112,7 +112,7 @@ static bool on_join(struct net_conn *c, const uint8_t *body, size_t bytes)
     return true;
 }
 
-/* ---- What peers send ------------------------------------------------------------------------- */
+/* ---- What peers send ---- */
 
 static bool on_message(struct net_conn *c, const uint8_t *body, size_t bytes)
 {
@@ -164,7 +164,7 @@ static bool on_frame(struct net_conn *c, const struct wire_header *header, const
     }
 }
 
-/* ---- Connections ----------------------------------------------------------------------------- */
+/* ---- Connections ---- */
 
 static void on_broken(struct net_conn *c, int status)
 {

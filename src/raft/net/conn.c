@@ -39,7 +39,7 @@ struct net_conn *net_conn_new(struct raft_net *net, const struct net_conn_role *
     return c;
 }
 
-/* ---- Closing --------------------------------------------------------------------------------- */
+/* ---- Closing ---- */
 
 static void drop_pieces(struct net_conn *c)
 {
@@ -92,7 +92,7 @@ void net_conn_tick(struct net_conn *c, uint64_t now_ms)
         net_conn_bad_input(c, "a frame that does not go on");
 }
 
-/* ---- Reading --------------------------------------------------------------------------------- */
+/* ---- Reading ---- */
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
@@ -197,7 +197,7 @@ int net_conn_start(struct net_conn *c)
     return uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read);
 }
 
-/* ---- Writing --------------------------------------------------------------------------------- */
+/* ---- Writing ---- */
 
 static void push_piece(struct net_conn *c, struct buf *buf)
 {

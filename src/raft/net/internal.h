@@ -73,7 +73,7 @@ struct raft_net {
     struct buf *payloads[RAFT_MAX_APPEND_ENTRIES];
 };
 
-/* ---- net.c ----------------------------------------------------------------------------------- */
+/* ---- net.c ---- */
 
 void net_handle_closed(struct raft_net *net);
 void net_count_bad_input(struct raft_net *net, const char *remote, const char *what);
@@ -81,7 +81,7 @@ void net_count_bad_input(struct raft_net *net, const char *remote, const char *w
 bool net_may_report(struct raft_net *net, uint64_t *last_ms);
 void net_remote_text(const uv_tcp_t *tcp, char *out, size_t bytes);
 
-/* ---- address.c ------------------------------------------------------------------------------- */
+/* ---- address.c ---- */
 
 /*
  * Resolves HOST:PORT and runs `done` with the address, or NULL and a negative errno: at once for a
@@ -95,7 +95,7 @@ void net_resolve(struct raft_net *net, const char *text, net_resolved_fn *done, 
 /* The same, waiting; for the address that this node listens on. */
 int net_resolve_now(struct raft_net *net, const char *text, struct sockaddr_storage *out);
 
-/* ---- peers.c --------------------------------------------------------------------------------- */
+/* ---- peers.c ---- */
 
 struct net_peer *net_peer_find(struct raft_net *net, raft_id id);
 /* A peer that greeted and is no member: dialled back for as long as it keeps its connections. */
@@ -108,11 +108,11 @@ void net_peer_lost(struct net_peer *peer, int status);
 void net_peers_sweep(struct raft_net *net);
 void net_peers_free(struct raft_net *net);
 
-/* ---- accept.c -------------------------------------------------------------------------------- */
+/* ---- accept.c ---- */
 
 void net_on_connection(uv_stream_t *listener, int status);
 
-/* ---- join.c ---------------------------------------------------------------------------------- */
+/* ---- join.c ---- */
 
 void net_join_tick(struct raft_net *net, uint64_t now_ms);
 

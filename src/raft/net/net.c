@@ -10,7 +10,7 @@
 #include "base/report.h"
 #include "raft/net/internal.h"
 
-/* ---- What the net's files share -------------------------------------------------------------- */
+/* ---- What the net's files share ---- */
 
 bool net_may_report(struct raft_net *net, uint64_t *last_ms)
 {
@@ -41,7 +41,7 @@ void net_remote_text(const uv_tcp_t *tcp, char *out, size_t bytes)
         snprintf(out, bytes, "%s:%s", host, port);
 }
 
-/* ---- Turns of the loop ----------------------------------------------------------------------- */
+/* ---- Turns of the loop ---- */
 
 static void flush(struct raft_net *net)
 {
@@ -72,7 +72,7 @@ static void on_tick(uv_timer_t *timer)
     net_join_tick(net, now_ms);
 }
 
-/* ---- Opening and closing --------------------------------------------------------------------- */
+/* ---- Opening and closing ---- */
 
 static int listen_on(struct raft_net *net, const char *address)
 {
@@ -161,7 +161,7 @@ void raft_net_set_cluster(struct raft_net *net, uint64_t cluster)
     net->identity.cluster = cluster;
 }
 
-/* ---- Sending --------------------------------------------------------------------------------- */
+/* ---- Sending ---- */
 
 /* The open lane to a peer with room in its queue; NULL: nothing can be sent. */
 static struct net_conn *lane_to(struct raft_net *net, raft_id to, enum wire_lane lane)
@@ -230,7 +230,7 @@ void raft_net_forward_reply(struct raft_net *net, raft_id to, uint64_t seq, uint
     net_conn_send(c, wire_frame(WIRE_FORWARD_REPLY, body, bytes, NULL, 0), NULL, 0);
 }
 
-/* ---- Looking in ------------------------------------------------------------------------------ */
+/* ---- Looking in ---- */
 
 bool raft_net_is_up(const struct raft_net *net, raft_id peer)
 {

@@ -42,7 +42,7 @@ struct net_peer *net_peer_add(struct raft_net *net, raft_id id, const char *name
     return peer;
 }
 
-/* ---- Losing ---------------------------------------------------------------------------------- */
+/* ---- Losing ---- */
 
 static void hang_up(struct net_peer *peer)
 {
@@ -76,7 +76,7 @@ static void on_broken(struct net_conn *c, int status)
     net_peer_lost(peer, status);
 }
 
-/* ---- Dialling -------------------------------------------------------------------------------- */
+/* ---- Dialling ---- */
 
 static void say_hello(struct net_conn *c)
 {
@@ -196,7 +196,7 @@ void net_peer_tick(struct net_peer *peer, uint64_t now_ms)
         net_peer_dial(peer);
 }
 
-/* ---- The set of members ---------------------------------------------------------------------- */
+/* ---- The set of members ---- */
 
 static void free_peer(struct raft_net *net, struct net_peer **at)
 {

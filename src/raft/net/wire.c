@@ -9,7 +9,7 @@
 
 _Static_assert(RAFT_MAX_PROPOSE <= RAFT_MAX_APPEND_ENTRIES, "a forward's head fits as well");
 
-/* ---- Frames ---------------------------------------------------------------------------------- */
+/* ---- Frames ---- */
 
 void wire_read_header(const uint8_t raw[WIRE_HEADER_BYTES], struct wire_header *header)
 {
@@ -66,7 +66,7 @@ static bool get_bool(struct bytes_reader *r)
     return v == 1;
 }
 
-/* ---- Greetings ------------------------------------------------------------------------------- */
+/* ---- Greetings ---- */
 
 size_t wire_put_hello(uint8_t out[WIRE_MAX_GREETING_BYTES], const struct wire_hello *h)
 {
@@ -153,7 +153,7 @@ bool wire_get_join_reply(struct raft_net_join_reply *reply, const uint8_t *body,
     return is_whole(&r) && (reply->status != RAFT_JOIN_OK || reply->cluster != 0);
 }
 
-/* ---- Messages of the core -------------------------------------------------------------------- */
+/* ---- Messages of the core ---- */
 
 static void put_append(struct bytes_writer *w, const struct raft_msg *msg,
                        const struct raft_entry *entries)
@@ -322,7 +322,7 @@ bool wire_get_message(struct raft_msg *msg, struct raft_entry_meta metas[RAFT_MA
     return false;
 }
 
-/* ---- Forwarded proposals --------------------------------------------------------------------- */
+/* ---- Forwarded proposals ---- */
 
 size_t wire_put_forward(uint8_t out[WIRE_MAX_HEAD_BYTES], uint64_t seq, struct buf *const *payloads,
                         uint32_t count)

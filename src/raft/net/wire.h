@@ -60,7 +60,7 @@ struct wire_forward {
     enum raft_net_forward_status status; /* of a reply */
 };
 
-/* ---- Frames ---------------------------------------------------------------------------------- */
+/* ---- Frames ---- */
 
 struct wire_header {
     uint32_t body_bytes;
@@ -78,8 +78,7 @@ bool wire_check(const struct wire_header *header, const uint8_t *body);
 struct buf *wire_frame(enum wire_type type, const void *body, size_t body_bytes,
                        struct buf *const *payloads, uint32_t count);
 
-/* ---- Bodies: encoders return the bytes written, which always fit ------------------------------
- */
+/* ---- Bodies: encoders return the bytes written, which always fit ---- */
 
 size_t wire_put_hello(uint8_t out[WIRE_MAX_GREETING_BYTES], const struct wire_hello *hello);
 /* False for what is no hello. Of another version only `version` is filled in. */

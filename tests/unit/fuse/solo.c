@@ -56,8 +56,7 @@ struct solo_inside {
     unsigned forgotten;
 };
 
-/* ---- The apply thread --------------------------------------------------------------------------
- */
+/* ---- The apply thread ---- */
 
 static struct store_result apply(struct solo *s, struct buf *command, int who)
 {
@@ -168,8 +167,7 @@ static void add_job(struct solo_inside *in, struct job job)
     pthread_mutex_unlock(&in->lock);
 }
 
-/* ---- The backend -------------------------------------------------------------------------------
- */
+/* ---- The backend ---- */
 
 static void *query_thread(void *arg)
 {
@@ -266,8 +264,7 @@ static bool on_member(void *ctx, unsigned k, char *name, size_t name_bytes, char
     return true;
 }
 
-/* ---- Set up and tear down ----------------------------------------------------------------------
- */
+/* ---- Set up and tear down ---- */
 
 static bool is_open(void *ctx, uint64_t ino)
 {
@@ -414,8 +411,7 @@ int solo_teardown(void **state)
     return status;
 }
 
-/* ---- Children ----------------------------------------------------------------------------------
- */
+/* ---- Children ---- */
 
 struct solo_child {
     pid_t pid;
@@ -500,8 +496,7 @@ int solo_python(struct solo *s, const char *script)
     return run(s, "python3", script);
 }
 
-/* ---- Switches ----------------------------------------------------------------------------------
- */
+/* ---- Switches ---- */
 
 void solo_hold(struct solo *s, bool held)
 {
@@ -533,8 +528,7 @@ void solo_set_leader(struct solo *s, const char *text)
     mount_state_changed(s->fs);
 }
 
-/* ---- What was applied --------------------------------------------------------------------------
- */
+/* ---- What was applied ---- */
 
 void solo_forget(struct solo *s)
 {

@@ -67,16 +67,14 @@ const char *solo_hear(struct solo_child *child);
 pid_t solo_pid(struct solo_child *child);
 int solo_wait(struct solo_child *child);
 
-/* ---- Switches --------------------------------------------------------------------------------
- */
+/* ---- Switches ---- */
 
 void solo_hold(struct solo *s, bool held);           /* changes wait */
 void solo_fail_changes(struct solo *s, int status);  /* 0: they work again */
 void solo_fail_barriers(struct solo *s, int status); /* likewise */
 void solo_set_leader(struct solo *s, const char *text);
 
-/* ---- What was applied ------------------------------------------------------------------------
- */
+/* ---- What was applied ---- */
 
 void solo_forget(struct solo *s); /* counts from here */
 unsigned solo_count(struct solo *s);

@@ -28,8 +28,7 @@ static void put(struct solo *s, const char *name, const char *value)
     solo_forget(s);
 }
 
-/* ---- A shell's redirections --------------------------------------------------------------------
- */
+/* ---- A shell's redirections ---- */
 
 static void one_echo_is_one_command(void **state)
 {
@@ -95,8 +94,7 @@ static void creating_an_empty_file_is_seen_by_the_next_command(void **state)
     assert_string_equal(s->out, "f1\nf2\nf3\nf4\nf5\nf6\nf7\nf8\nf9\nx\n");
 }
 
-/* ---- Left unwritten ----------------------------------------------------------------------------
- */
+/* ---- Left unwritten ---- */
 
 static void a_creation_left_unwritten_is_committed_alone(void **state)
 {
@@ -183,8 +181,7 @@ static void closing_truncates_only_what_was_met(void **state)
     assert_int_equal(solo_count(s), 1);
 }
 
-/* ---- Others on the same inode ------------------------------------------------------------------
- */
+/* ---- Others on the same inode ---- */
 
 static void setattr_commits_a_creation_first(void **state)
 {
@@ -281,8 +278,7 @@ static void another_node_made_the_name_first(void **state)
     assert_string_equal(solo_value(s, "f"), "?");
 }
 
-/* ---- Failures ----------------------------------------------------------------------------------
- */
+/* ---- Failures ---- */
 
 static void a_shell_reports_the_error_and_nothing_happened(void **state)
 {

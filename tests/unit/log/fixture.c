@@ -53,8 +53,7 @@ int fixture_teardown(void **state)
     return system(command);
 }
 
-/* ---- The model ---------------------------------------------------------------------------------
- */
+/* ---- The model ---- */
 
 struct buf *fixture_payload(uint64_t index, const struct model_entry *e)
 {
@@ -129,8 +128,7 @@ static void check_recovered(struct fixture *f)
     check_configs(f);
 }
 
-/* ---- Opening and closing ------------------------------------------------------------------------
- */
+/* ---- Opening and closing ---- */
 
 static void on_durable(void *ctx, uint64_t id)
 {
@@ -176,8 +174,7 @@ void fixture_reopen(struct fixture *f)
     fixture_open(f, false);
 }
 
-/* ---- Writing -----------------------------------------------------------------------------------
- */
+/* ---- Writing ---- */
 
 uint64_t fixture_submit(struct fixture *f, const struct fixture_write *w)
 {
@@ -228,8 +225,7 @@ uint32_t fixture_durable(struct fixture *f, uint64_t ids[FIXTURE_MAX_DURABLE])
     return count;
 }
 
-/* ---- Reading -----------------------------------------------------------------------------------
- */
+/* ---- Reading ---- */
 
 static void on_read(void *ctx, int status, struct raft_entry *entries, uint32_t count)
 {
@@ -284,8 +280,7 @@ void fixture_read_all(struct fixture *f)
         assert_int_equal(fixture_read(f, at, f->model.last_index, &count), 0);
 }
 
-/* ---- Files -------------------------------------------------------------------------------------
- */
+/* ---- Files ---- */
 
 uint32_t fixture_segments(struct fixture *f, uint64_t *first, uint64_t *last)
 {

@@ -201,8 +201,7 @@ uint64_t fingerprint(void)
     return totals.fingerprint;
 }
 
-/* ---- The fingerprint, from the tables ---------------------------------------------------------
- */
+/* ---- The fingerprint, from the tables ---- */
 
 struct table {
     const char *query;

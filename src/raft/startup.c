@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/* startup.c - a new log, or an old one recovered, and the core that starts on it. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/report.h"
+#include "raft/internal.h"
+
+enum { TERM_RUNS = 16384, ENTRY_SIZES = 65536 };
+
+/* ---- A new log ---- */
+
+struct founding {
+    pthread_mutex_t lock;
+    pthread_cond_t durable;
+    bool done;
+};
+
+static void on_founded(void *ctx, uint64_t write_id)
+{
+    (void)write_id;
+    struct founding *f = ctx;
+    pthread_mutex_lock(&f->lock);
+    f->done = true;
+    pthread_cond_signal(&f->durable);
+    pthread_mutex_unlock(&f->lock);
+}
+
+/* Makes a log and, unless `write` is NULL, waits until that first write is durable. */
+static int make_log(const char *log_dir, raft_id id, const struct raft_log_write *write,
+                    char why[RAFT_DRIVER_WHY_BYTES])
+{
+    struct founding f = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
+    struct raft_log *log;
+    struct raft_log_recovered recovered;
+    struct raft_log_options options = {
+        .dir = log_dir, .incarnation = id, .create = true, .ctx = &f, .on_durable = on_founded};
+    int status = raft_log_open(&options, &log, &recovered, why);
+    if (status < 0)
+        return status;
+    if (write) {
+        raft_log_submit(log, write);
+        pthread_mutex_lock(&f.lock);
+        while (!f.done)
+            pthread_cond_wait(&f.durable, &f.lock);
+        pthread_mutex_unlock(&f.lock);
+    }
+    raft_log_close(log);
+    return 0;
+}
+
+int raft_driver_make_log(const char *log_dir, raft_id id, char why[RAFT_DRIVER_WHY_BYTES])
+{
+    return make_log(log_dir, id, NULL, why);
+}
+
+int raft_driver_found(const char *log_dir, const struct raft_net_identity *founder,
+                      char why[RAFT_DRIVER_WHY_BYTES])
+{
+    struct raft_config config = {.count = 1};
+    uint8_t encoded[RAFT_MAX_CONFIG_BYTES];
+    config.members[0] = (struct raft_member){.id = founder->id, .voter = true};
+    memcpy(config.members[0].name, founder->name, sizeof(founder->name));
+    memcpy(config.members[0].address, founder->address, sizeof(founder->address));
+    size_t bytes = raft_config_encode(&config, encoded, sizeof(encoded));
+    struct raft_entry entry = {.index = 1,
+                               .term = 1,
+                               .kind = RAFT_ENTRY_CONFIG,
+                               .payload = buf_copy(encoded, (uint32_t)bytes)};
+    struct raft_log_write write = {
+        .id = 1, .count = 1, .entries = &entry, .has_hard = true, .hard = {.term = 1}};
+    int status = make_log(log_dir, founder->id, &write, why);
+    buf_unref(entry.payload);
+    return status;
+}
+
+/* ---- The core ---- */
+
+static void init_core(struct raft_driver *d)
+{
+    struct raft_options options = {.id = d->identity.id,
+                                   .heartbeat_us = RAFT_DRIVER_HEARTBEAT_US,
+                                   .election_us = RAFT_DRIVER_ELECTION_US,
+                                   .term_run_capacity = TERM_RUNS,
+                                   .entry_size_capacity = ENTRY_SIZES};
+    if (getrandom(&options.seed, sizeof(options.seed), 0) != sizeof(options.seed))
+        options.seed = clock_real_ns() ^ d->identity.id;
+    d->core = raft_init(memory_alloc(raft_bytes(&options)), &options);
+    d->out = memory_alloc(sizeof(*d->out));
+    raft_outbox_init(&d->outbox);
+}
+
+/* A configuration that was on file; false if its bytes are none. */
+static bool load_config(const struct buf *encoded, struct raft_config *config)
+{
+    return encoded && raft_config_decode(config, encoded->data, encoded->bytes);
+}
+
+/* The two newest configurations known, from the log and from the state machine. */
+static void fill_configs(struct raft_event *event, const struct raft_log_recovered *log,
+                         const struct raft_driver_start *start, struct raft_config configs[2])
+{
+    unsigned found = 0;
+    uint64_t indexes[2] = {0};
+    for (unsigned k = 0; k < 2; k++)
+        if (load_config(log->configs[k].payload, &configs[found]))
+            indexes[found++] = log->configs[k].index;
+    uint64_t oldest = found ? indexes[found - 1] : UINT64_MAX;
+    if (found < 2 && start->config_index < oldest && load_config(start->config, &configs[found]))
+        indexes[found++] = start->config_index;
+    event->start.config_index = indexes[0];
+    event->start.config = found > 0 ? &configs[0] : NULL;
+    event->start.previous_config_index = indexes[1];
+    event->start.previous_config = found > 1 ? &configs[1] : NULL;
+}
+
+/* A state machine ahead of its log (a power cut took the log's tail): the log starts behind it. */
+static int align_log(struct raft_driver *d, const struct raft_driver_start *start,
+                     struct raft_log_recovered *recovered, char why[RAFT_DRIVER_WHY_BYTES])
+{
+    if (start->applied_index < recovered->base_index) {
+        snprintf(
+            why, RAFT_DRIVER_WHY_BYTES,
+            "%s begins behind entry %ju but store.db ends at %ju: they do not belong together. "
+            "Set the data directory aside and start again with -join",
+            start->log_dir, (uintmax_t)recovered->base_index, (uintmax_t)start->applied_index);
+        return -EUCLEAN;
+    }
+    if (start->applied_index <= recovered->last_index)
+        return 0;
+    report_warn("log: the state machine is at entry %ju, the log ends at %ju: the log starts over "
+                "behind it",
+                (uintmax_t)start->applied_index, (uintmax_t)recovered->last_index);
+    int status = raft_log_restart(d->log, start->applied_index, start->applied_term);
+    if (status < 0) {
+        snprintf(why, RAFT_DRIVER_WHY_BYTES, "%s cannot be started over: %s", start->log_dir,
+                 strerror(-status));
+        return status;
+    }
+    *recovered = (struct raft_log_recovered){.hard = recovered->hard,
+                                             .base_index = start->applied_index,
+                                             .base_term = start->applied_term,
+                                             .last_index = start->applied_index};
+    return 0;
+}
+
+int raft_driver_start(struct raft_driver *d, const struct raft_driver_start *start,
+                      char why[RAFT_DRIVER_WHY_BYTES])
+{
+    struct raft_log_recovered recovered;
+    struct raft_log_options options = {.dir = start->log_dir,
+                                       .incarnation = d->identity.id,
+                                       .ctx = d,
+                                       .on_durable = raft_driver_on_durable};
+    int status = raft_log_open(&options, &d->log, &recovered, why);
+    if (status == 0)
+        status = align_log(d, start, &recovered, why);
+    if (status < 0)
+        return status;
+
+    struct raft_config *configs = memory_zalloc(2 * sizeof(*configs));
+    struct raft_event event = {.kind = RAFT_START,
+                               .start = {.hard = recovered.hard,
+                                         .base_index = recovered.base_index,
+                                         .base_term = recovered.base_term,
+                                         .last_index = recovered.last_index,
+                                         .applied_index = start->applied_index,
+                                         .run_count = recovered.run_count,
+                                         .runs = recovered.runs}};
+    fill_configs(&event, &recovered, start, configs);
+    d->handed_index = d->applied_index = start->applied_index;
+    raft_cache_init(&d->cache, recovered.last_index);
+    init_core(d);
+    raft_driver_step(d, &event);
+    raft_driver_adopt_members(d);
+    memory_free(configs);
+    return 0;
+}
