@@ -13,7 +13,13 @@
 
 #include "base/memory.h"
 
-enum { DEFAULT_TIMEOUT_S = 5, MAX_TIMEOUT_S = 3600, PATH_BYTES = 4096, FUSE_OPTIONS_BYTES = 4096 };
+enum {
+    DEFAULT_TIMEOUT_S = 5,
+    MAX_TIMEOUT_S = 3600,
+    DEFAULT_SNAPSHOT_ENTRIES = 10000,
+    PATH_BYTES = 4096,
+    FUSE_OPTIONS_BYTES = 4096,
+};
 
 static const char usage[] =
     "usage: raftfs [options] MOUNTPOINT\n"
@@ -31,6 +37,8 @@ static const char usage[] =
     "  -o timeout=SECONDS  how long an operation waits for a quorum (default 5)\n"
     "  -o consistency=linearizable|local\n"
     "                      what a plain read promises (default linearizable)\n"
+    "  -o snapshot=ENTRIES how many changes until the next snapshot (default 10000; 0: only when\n"
+    "                      .raft/snapshot is written)\n"
     "  -o special=visible|hidden\n"
     "                      whether a listing shows .status and .leader (default visible)\n"
     "  -o …                FUSE's own mount options (allow_other, ro, fsname=…)\n"
@@ -65,6 +73,18 @@ static int set_timeout(struct options *o, const char *value)
     return OPTIONS_RUN;
 }
 
+static int set_snapshot(struct options *o, const char *value)
+{
+    char *end;
+    errno = 0;
+    unsigned long long entries = strtoull(value, &end, 10);
+    if (!isdigit((unsigned char)*value) || *end != '\0' || errno)
+        return fail(OPTIONS_USAGE, "-o snapshot=%s: give a number of changes, such as 10000",
+                    value);
+    o->node.snapshot_entries = entries;
+    return OPTIONS_RUN;
+}
+
 static int set_choice(bool *out, const char *option, const char *value, const char *no,
                       const char *yes)
 {
@@ -88,6 +108,8 @@ static int mount_option(struct options *o, const char *option)
 {
     if (strncmp(option, "timeout=", 8) == 0)
         return set_timeout(o, option + 8);
+    if (strncmp(option, "snapshot=", 9) == 0)
+        return set_snapshot(o, option + 9);
     if (strncmp(option, "consistency=", 12) == 0)
         return set_choice(&o->node.local_reads, "consistency", option + 12, "linearizable",
                           "local");
@@ -310,7 +332,8 @@ int options_parse(struct options *o, int argc, char **argv)
 {
     *o = (struct options){.node = {.address = "127.0.0.1:8001",
                                    .fuse_options = fuse_options,
-                                   .timeout_ms = DEFAULT_TIMEOUT_S * 1000}};
+                                   .timeout_ms = DEFAULT_TIMEOUT_S * 1000,
+                                   .snapshot_entries = DEFAULT_SNAPSHOT_ENTRIES}};
     const char *data = NULL;
     int option, status = OPTIONS_RUN;
     opterr = 0;

@@ -3,8 +3,8 @@
  * backend.h - what the mount asks of the node beneath it.
  *
  * The mount turns FUSE requests into queries of the store (which it calls directly) and into the
- * three requests here: a barrier before a linearizable look, a change to replicate, a text to show.
- * node.c implements the table; a test may implement it over a bare store.
+ * requests here: a barrier before a linearizable look, a change to replicate, an order to carry
+ * out, a text to show. node.c implements the table; a test may implement it over a bare store.
  *
  * Requests are embedded in the caller's own request object, so nothing is allocated here. `done`
  * runs exactly once, on a thread of the node's choosing (never under a lock of the node, perhaps
@@ -13,6 +13,7 @@
 #ifndef RAFTFS_FUSE_BACKEND_H
 #define RAFTFS_FUSE_BACKEND_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -55,19 +56,39 @@ struct backend_change {
     void (*done)(struct backend_change *change, int status, const struct store_result *result);
 };
 
+/* What was written to a special file: "do this", to this node or to the cluster. */
+enum backend_order_kind {
+    BACKEND_ORDER_SNAPSHOT = 1, /* take one of this node's store */
+    BACKEND_ORDER_TRANSFER,     /* let the member `name` lead */
+};
+
+/*
+ * done(0): it is done. -EINVAL: there is no such member, or it may not lead. -ETIMEDOUT: it was not
+ * done in time, and may still be. -EINTR: cancelled, or the node stops. Else what failed.
+ */
+struct backend_order {
+    struct backend_link link;
+    uint64_t asked_us;
+    enum backend_order_kind kind;
+    char name[NAME_MAX + 1];
+    void (*done)(struct backend_order *order, int status);
+};
+
 struct backend {
     void *ctx;
     struct store *store;
 
     void (*barrier)(void *ctx, struct backend_barrier *barrier);
     void (*change)(void *ctx, struct backend_change *change);
+    void (*order)(void *ctx, struct backend_order *order);
 
     /*
-     * The caller has died (a fatal signal): done(-EINTR) soon, if it has not run yet. A change that
-     * left this node may still be applied. Safe at any time before done() returns.
+     * The caller has died (a fatal signal): done(-EINTR) soon, if it has not run yet. What left
+     * this node may still happen. Safe at any time before done() returns.
      */
     void (*cancel_barrier)(void *ctx, struct backend_barrier *barrier);
     void (*cancel_change)(void *ctx, struct backend_change *change);
+    void (*cancel_order)(void *ctx, struct backend_order *order);
 
     /*
      * The number that the log granted to this boot, 0 until then; below 2^30. A new inode's number
@@ -75,9 +96,10 @@ struct backend {
      */
     uint64_t (*session)(void *ctx);
 
-    /* The text of .status, .leader; bytes written. Never waits for anything. */
+    /* The text of .status, .leader, .raft/snapshot; bytes written. Never waits for anything. */
     size_t (*status_text)(void *ctx, char *out, size_t out_bytes);
     size_t (*leader_text)(void *ctx, char *out, size_t out_bytes);
+    size_t (*snapshot_text)(void *ctx, char *out, size_t out_bytes);
     /* Line k of .raft/members as (name, "ADDRESS voter|nonvoter"); false when there is none. */
     bool (*member)(void *ctx, unsigned k, char *name, size_t name_bytes, char *text,
                    size_t text_bytes);

@@ -14,6 +14,7 @@
 #include "fuse/handle.h"
 #include "fuse/ops.h"
 #include "fuse/request.h"
+#include "fuse/special.h"
 #include "fuse/tree.h"
 
 /* A request to change `name` in `parent`; NULL if it was refused already. */
@@ -250,12 +251,27 @@ static void setattr_start(struct request *r)
     request_change(r, &command, attributes_set);
 }
 
+/* Of a special file nothing can be set; its size may be set in vain. */
+static void setattr_special(fuse_req_t req, uint64_t nodeid, int to_set)
+{
+    struct stat stat;
+    bool size_only = to_set & FUSE_SET_ATTR_SIZE;
+    int status = size_only ? special_truncate(fuse_req_userdata(req), nodeid, &stat) : -EPERM;
+    if (status < 0)
+        fuse_reply_err(req, -status);
+    else
+        fuse_reply_attr(req, &stat, 0);
+}
+
 void op_setattr(fuse_req_t req, fuse_ino_t nodeid, struct stat *stat, int to_set,
                 struct fuse_file_info *fi)
 {
-    if (tree_is_special(nodeid) || tree_is_local(nodeid)) {
-        bool size = to_set & FUSE_SET_ATTR_SIZE;
-        fuse_reply_err(req, tree_is_local(nodeid) ? EROFS : size ? EACCES : EPERM);
+    if (tree_is_special(nodeid)) {
+        setattr_special(req, nodeid, to_set);
+        return;
+    }
+    if (tree_is_local(nodeid)) {
+        fuse_reply_err(req, EROFS);
         return;
     }
     struct request *r = request_new(req, nodeid);

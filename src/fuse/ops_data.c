@@ -152,5 +152,8 @@ void op_write(fuse_req_t req, fuse_ino_t nodeid, const char *data, size_t bytes,
     r->bytes = bytes;
     r->offset = (uint64_t)offset;
     r->keep_sent = true;
-    write_start(r);
+    if (r->handle->special)
+        special_write(r);
+    else
+        write_start(r);
 }

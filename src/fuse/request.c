@@ -89,6 +89,8 @@ static void cancel(struct request *r)
     pthread_mutex_unlock(&m->lock);
     if (wait == REQUEST_LOOKS)
         m->backend->cancel_barrier(m->backend->ctx, &r->barrier);
+    else if (wait == REQUEST_ORDERS)
+        m->backend->cancel_order(m->backend->ctx, &r->order);
     else
         m->backend->cancel_change(m->backend->ctx, &r->change);
     pthread_mutex_lock(&m->lock);
@@ -219,6 +221,24 @@ void request_change(struct request *r, struct command *command, request_changed_
     command->caller = caller;
     request_send(r, command, changed);
     caller_close(&caller);
+}
+
+static void on_order(struct backend_order *order, int status)
+{
+    struct request *r = map_entry(order, struct request, order);
+    leave_wait(r);
+    if (status < 0)
+        request_reply(r, status);
+    else
+        request_reply_written(r, r->bytes);
+}
+
+void request_order(struct request *r)
+{
+    const struct backend *backend = r->mount->backend;
+    r->order.done = on_order;
+    enter_wait(r, REQUEST_ORDERS);
+    backend->order(backend->ctx, &r->order);
 }
 
 /* ---- The end of a request ---- */

@@ -30,7 +30,7 @@ struct request;
 typedef void request_fn(struct request *r);
 typedef void request_changed_fn(struct request *r, int status, const struct store_result *result);
 
-enum request_wait { REQUEST_RUNS, REQUEST_LOOKS, REQUEST_CHANGES };
+enum request_wait { REQUEST_RUNS, REQUEST_LOOKS, REQUEST_CHANGES, REQUEST_ORDERS };
 
 struct request {
     struct mount *mount;
@@ -65,6 +65,7 @@ struct request {
     union {
         struct backend_barrier barrier;
         struct backend_change change;
+        struct backend_order order;
     };
 
     bool watched; /* libfuse tells of interrupts */
@@ -98,6 +99,9 @@ void request_send(struct request *r, const struct command *command, request_chan
 
 /* The same after filling the caller's credentials in. */
 void request_change(struct request *r, struct command *command, request_changed_fn *changed);
+
+/* Has the node carry out r->order, of which kind and name are set; the reply to a WRITE follows. */
+void request_order(struct request *r);
 
 /* ---- The end of a request ---- */
 

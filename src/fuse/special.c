@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "fuse/special.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -20,7 +21,7 @@ enum {
     NOTIFIED_AT_ONCE = 64,
 };
 
-enum { STATUS = 1, LEADER, RAFT_DIR, MEMBERS_DIR };
+enum { STATUS = 1, LEADER, RAFT_DIR, MEMBERS_DIR, SNAPSHOT };
 
 #define NODEID(k)   (TREE_SPECIAL | (k))
 #define LOCAL_ROOT  (TREE_LOCAL | STORE_ROOT_INO)
@@ -45,9 +46,12 @@ static const struct {
     const char *name;
     uint64_t nodeid;
 } names[] = {
-    {STORE_ROOT_INO, ".status", NODEID(STATUS)},        {STORE_ROOT_INO, ".leader", NODEID(LEADER)},
-    {STORE_ROOT_INO, ".raft", NODEID(RAFT_DIR)},        {NODEID(RAFT_DIR), "local", LOCAL_ROOT},
+    {STORE_ROOT_INO, ".status", NODEID(STATUS)},
+    {STORE_ROOT_INO, ".leader", NODEID(LEADER)},
+    {STORE_ROOT_INO, ".raft", NODEID(RAFT_DIR)},
+    {NODEID(RAFT_DIR), "local", LOCAL_ROOT},
     {NODEID(RAFT_DIR), "members", NODEID(MEMBERS_DIR)},
+    {NODEID(RAFT_DIR), "snapshot", NODEID(SNAPSHOT)},
 };
 
 /* FNV-1a, cut to 48 bits. */
@@ -75,13 +79,19 @@ static bool is_member(uint64_t nodeid)
     return nodeid & MEMBER_MARK;
 }
 
+static bool is_writable(uint64_t nodeid)
+{
+    return nodeid == NODEID(LEADER) || nodeid == NODEID(SNAPSHOT);
+}
+
 static void fill_stat(struct mount *m, uint64_t nodeid, struct stat *stat)
 {
     bool dir = nodeid == NODEID(RAFT_DIR) || nodeid == NODEID(MEMBERS_DIR);
     struct timespec since = {.tv_sec = (time_t)(m->mounted_ns / 1000000000),
                              .tv_nsec = (long)(m->mounted_ns % 1000000000)};
+    mode_t mode = dir ? S_IFDIR | 0555 : S_IFREG | (is_writable(nodeid) ? 0644 : 0444);
     *stat = (struct stat){.st_ino = nodeid,
-                          .st_mode = dir ? S_IFDIR | 0555 : S_IFREG | 0444,
+                          .st_mode = mode,
                           .st_nlink = dir ? 2 : 1,
                           .st_uid = m->owner_uid,
                           .st_gid = m->owner_gid,
@@ -162,6 +172,8 @@ static void format(struct special_file *file)
         file->text_bytes = backend->status_text(backend->ctx, file->text, TEXT_BYTES);
     } else if (file->nodeid == NODEID(LEADER)) {
         file->text_bytes = backend->leader_text(backend->ctx, file->text, TEXT_BYTES);
+    } else if (file->nodeid == NODEID(SNAPSHOT)) {
+        file->text_bytes = backend->snapshot_text(backend->ctx, file->text, TEXT_BYTES);
     } else {
         char text[MEMBER_TEXT_BYTES];
         bool found = find_member(m, file->nodeid, text);
@@ -172,7 +184,7 @@ static void format(struct special_file *file)
 int special_open(struct mount *m, uint64_t nodeid, int flags, struct handle **out)
 {
     struct stat stat;
-    if ((flags & O_ACCMODE) != O_RDONLY)
+    if ((flags & O_ACCMODE) != O_RDONLY && !is_writable(nodeid))
         return -EACCES;
     int status = special_getattr(m, nodeid, &stat);
     if (status < 0)
@@ -229,6 +241,38 @@ size_t special_read(struct handle *handle, uint64_t offset, size_t bytes, void *
     }
     pthread_mutex_unlock(&file->text_lock);
     return got;
+}
+
+/* ---- Writing ---- */
+
+/* The one word that was written, as `echo word` does; false if it is none. */
+static bool copy_word(const struct request *r, char out[NAME_MAX + 1])
+{
+    const char *text = r->data;
+    size_t n = r->bytes;
+    while (n > 0 && isspace((unsigned char)text[n - 1]))
+        n--;
+    if (n == 0 || n > NAME_MAX || memchr(text, '\0', n))
+        return false;
+    memcpy(out, text, n);
+    out[n] = '\0';
+    return true;
+}
+
+void special_write(struct request *r)
+{
+    bool transfer = r->handle->special->nodeid == NODEID(LEADER);
+    r->order =
+        (struct backend_order){.kind = transfer ? BACKEND_ORDER_TRANSFER : BACKEND_ORDER_SNAPSHOT};
+    if (transfer && !copy_word(r, r->order.name))
+        request_reply(r, -EINVAL);
+    else
+        request_order(r);
+}
+
+int special_truncate(struct mount *m, uint64_t nodeid, struct stat *stat)
+{
+    return is_writable(nodeid) ? special_getattr(m, nodeid, stat) : -EACCES;
 }
 
 /* ---- poll ---- */

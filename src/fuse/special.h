@@ -5,11 +5,14 @@
  *     .status  .leader        in the root; listed there unless hidden
  *     .raft/                  in the root, never listed: no tar, grep -r or rsync wanders into it
  *     .raft/members/NAME      one for each member
+ *     .raft/snapshot          the newest snapshot
  *     .raft/local/            the root of the local tree (tree.h)
  *
  * They answer without a quorum and without a lock of the kernel: their names are valid for a day,
  * and mount_open() has them looked up once. Their text is made at open and again by each read at
- * offset 0, so that no reader sees a torn one. Nobody may create, rename, remove or write them.
+ * offset 0, so that no reader sees a torn one. Nobody may create, rename or remove them. What is
+ * written to .leader and .raft/snapshot is an order, each write one; write(2) returns when it has
+ * been carried out.
  *
  * poll(2) works as for sysfs attributes: POLLPRI|POLLERR once something has changed since the
  * descriptor last read at offset 0 (or if it has not read yet). Any thread.
@@ -22,6 +25,8 @@
 
 #include "fuse/handle.h"
 #include "fuse/mount_state.h"
+
+struct request;
 
 /* 0, -ENOENT, or 1 if the name is no special one. */
 int special_lookup(struct mount *m, uint64_t parent, const char *name,
@@ -36,6 +41,12 @@ void special_close(struct handle *handle);
 
 /* A copy of up to `bytes` bytes at `offset` into `out`; returns their number. */
 size_t special_read(struct handle *handle, uint64_t offset, size_t bytes, void *out);
+
+/* Carries out what r writes, and replies. */
+void special_write(struct request *r);
+
+/* truncate(2) says that all will be written anew: it changes nothing. 0 or -EACCES. */
+int special_truncate(struct mount *m, uint64_t nodeid, struct stat *stat);
 
 /* Answers a POLL; takes `ph` over, which may be NULL. */
 unsigned special_poll(struct handle *handle, struct fuse_pollhandle *ph);

@@ -14,6 +14,7 @@
 enum {
     BATCH_ENTRIES = 1024,
     BATCH_BYTES = 4 * 1024 * 1024, /* what one transaction may hold up */
+    RECORD_BYTES = 32,             /* about what the log adds to a payload */
     RETRY_MS = 200,
     REPORT_EVERY_US = 60 * 1000 * 1000,
 };
@@ -99,13 +100,15 @@ static void apply_batch(struct applier *a, uint32_t n)
 static void answer_batch(struct applier *a, uint32_t n)
 {
     void *ctx = a->options.ctx;
+    uint64_t log_bytes = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (a->batch[i].kind == RAFT_ENTRY_COMMAND)
             a->options.on_result(ctx, &a->results[i]);
         else if (a->batch[i].kind == RAFT_ENTRY_CONFIG)
             a->options.on_config(ctx, &a->batch[i]);
+        log_bytes += RECORD_BYTES + a->entries[i].bytes;
     }
-    a->options.on_applied(ctx, a->batch[n - 1].index);
+    a->options.on_applied(ctx, a->batch[n - 1].index, log_bytes);
     for (uint32_t i = 0; i < n; i++)
         buf_unref(a->batch[i].payload);
 }

@@ -19,10 +19,13 @@ struct applier;
 struct applier_options {
     struct store *store;
     void *ctx;
-    /* A batch is visible to queries; its entries and their results, then the index reached. */
+    /*
+     * A batch is visible to queries; its entries and their results, then the index reached and what
+     * those entries take in the log.
+     */
     void (*on_result)(void *ctx, const struct store_result *result);
     void (*on_config)(void *ctx, const struct raft_entry *entry);
-    void (*on_applied)(void *ctx, uint64_t index);
+    void (*on_applied)(void *ctx, uint64_t index, uint64_t log_bytes);
 };
 
 struct applier *applier_init(const struct applier_options *options);

@@ -31,7 +31,9 @@
 #include "node/changes.h"
 #include "node/contact.h"
 #include "node/datadir.h"
+#include "node/handover.h"
 #include "node/joining.h"
+#include "node/snapshots.h"
 #include "node/status.h"
 #include "raft/driver.h"
 #include "store/store.h"
@@ -62,6 +64,8 @@ struct node {
     struct changes *changes;
     struct barriers *barriers;
     struct applier *applier;
+    struct handover *handover;
+    struct snapshots *snapshots;
     struct mount *_Atomic mount;
     uint64_t seen_term;
     raft_id seen_leader;
@@ -120,6 +124,11 @@ static void arm_housekeeping(struct node *n, uint64_t now_us, uint64_t again_us)
         uv_timer_start(&n->housekeeping, on_housekeeping, in_ms, 0);
 }
 
+static uint64_t earlier(uint64_t a_us, uint64_t b_us)
+{
+    return a_us < b_us ? a_us : b_us;
+}
+
 /* Sends on whatever can move now. The driver calls it after every event, other threads by `wake`.
  */
 static void settle(void *ctx)
@@ -131,7 +140,8 @@ static void settle(void *ctx)
     raft_driver_applied(n->driver, store_applied_index(n->store));
     uint64_t ask_again_us = barriers_pump(n->barriers, n->driver, now_us);
     uint64_t again_us = changes_pump(n->changes, n->driver, now_us);
-    again_us = ask_again_us < again_us ? ask_again_us : again_us;
+    again_us = earlier(again_us, ask_again_us);
+    again_us = earlier(again_us, handover_pump(n->handover, n->driver, now_us));
     atomic_store(&n->settle_wanted, raft_driver_commit_index(n->driver) >
                                         store_applied_index(n->store) + RAFT_MAX_APPEND_ENTRIES);
     arm_housekeeping(n, now_us, again_us);
@@ -313,10 +323,11 @@ static void on_config(void *ctx, const struct raft_entry *entry)
     pthread_mutex_unlock(&n->dir_lock);
 }
 
-static void on_applied(void *ctx, uint64_t index)
+static void on_applied(void *ctx, uint64_t index, uint64_t log_bytes)
 {
     struct node *n = ctx;
     barriers_applied(n->barriers, index);
+    snapshots_applied(n->snapshots, index, log_bytes);
     if (atomic_exchange(&n->settle_wanted, false))
         wake(n);
 }
@@ -337,6 +348,17 @@ static void backend_change(void *ctx, struct backend_change *change)
         wake(n);
 }
 
+static void backend_order(void *ctx, struct backend_order *order)
+{
+    struct node *n = ctx;
+    if (order->kind == BACKEND_ORDER_SNAPSHOT) {
+        snapshots_order(n->snapshots, order);
+        return;
+    }
+    handover_order(n->handover, order);
+    wake(n);
+}
+
 static void backend_cancel_barrier(void *ctx, struct backend_barrier *barrier)
 {
     struct node *n = ctx;
@@ -347,6 +369,15 @@ static void backend_cancel_change(void *ctx, struct backend_change *change)
 {
     struct node *n = ctx;
     changes_cancel(n->changes, change);
+}
+
+static void backend_cancel_order(void *ctx, struct backend_order *order)
+{
+    struct node *n = ctx;
+    if (order->kind == BACKEND_ORDER_SNAPSHOT)
+        snapshots_cancel(n->snapshots, order);
+    else
+        handover_cancel(n->handover, order);
 }
 
 static uint64_t backend_session(void *ctx)
@@ -368,6 +399,7 @@ static size_t backend_status_text(void *ctx, char *out, size_t out_bytes)
     struct status_source source = {.identity = &identity,
                                    .raft = raft,
                                    .store = &totals,
+                                   .snapshot_index = snapshots_index(n->snapshots),
                                    .uptime_ms = (clock_mono_us() - n->started_us) / 1000};
     size_t used = status_format(&source, out, out_bytes);
     memory_free(raft);
@@ -382,6 +414,12 @@ static size_t backend_leader_text(void *ctx, char *out, size_t out_bytes)
     size_t used = status_leader(raft, out, out_bytes);
     memory_free(raft);
     return used;
+}
+
+static size_t backend_snapshot_text(void *ctx, char *out, size_t out_bytes)
+{
+    struct node *n = ctx;
+    return snapshots_text(n->snapshots, out, out_bytes);
 }
 
 static bool backend_member(void *ctx, unsigned k, char *name, size_t name_bytes, char *text,
@@ -481,6 +519,13 @@ static int open_directory(struct node *n)
     return status;
 }
 
+static int open_snapshots(struct node *n)
+{
+    char path[PATH_BYTES];
+    in_dir(n, "snapshots", path);
+    return snapshots_init(&n->snapshots, n->store, path, n->options->snapshot_entries, n->why);
+}
+
 static int start_driver(struct node *n)
 {
     char path[PATH_BYTES];
@@ -531,6 +576,7 @@ static void init_requests(struct node *n)
                                                         .on_result = on_result,
                                                         .on_config = on_config,
                                                         .on_applied = on_applied});
+    n->handover = handover_init(n->options->timeout_ms * 1000ull);
 }
 
 static void on_unmounted(void *ctx)
@@ -580,11 +626,14 @@ static int run_threads(struct node *n, void (*on_serving)(void *ctx), void *ctx)
                               .store = n->store,
                               .barrier = backend_barrier,
                               .change = backend_change,
+                              .order = backend_order,
                               .cancel_barrier = backend_cancel_barrier,
                               .cancel_change = backend_cancel_change,
+                              .cancel_order = backend_cancel_order,
                               .session = backend_session,
                               .status_text = backend_status_text,
                               .leader_text = backend_leader_text,
+                              .snapshot_text = backend_snapshot_text,
                               .member = backend_member,
                               .timeout_ms = n->options->timeout_ms};
     bool asks = joining_start(&n->joining, n->driver, &n->dir.identity, n->options->join,
@@ -597,6 +646,7 @@ static int run_threads(struct node *n, void (*on_serving)(void *ctx), void *ctx)
         status = open_mount(n, &backend);
     if (status == 0) {
         serve(n, on_serving, ctx);
+        snapshots_stop(n->snapshots); /* nobody is to wait for one any more */
         mount_close(n->mount);
         n->mount = NULL;
     }
@@ -607,6 +657,7 @@ static int run_threads(struct node *n, void (*on_serving)(void *ctx), void *ctx)
 static void close_requests(struct node *n)
 {
     applier_close(n->applier);
+    handover_close(n->handover);
     barriers_close(n->barriers);
     changes_close(n->changes);
 }
@@ -630,6 +681,8 @@ static int run(struct node *n, void (*on_serving)(void *ctx), void *ctx)
     int status = init_loop(n);
     if (status == 0)
         status = open_directory(n);
+    if (status == 0)
+        status = open_snapshots(n);
     if (status == 0) {
         init_requests(n);
         status = start_driver(n);
@@ -638,6 +691,8 @@ static int run(struct node *n, void (*on_serving)(void *ctx), void *ctx)
         close_requests(n);
     }
     close_loop(n);
+    if (n->snapshots)
+        snapshots_close(n->snapshots);
     if (n->store)
         store_close(n->store);
     return status;

@@ -23,6 +23,7 @@ struct node_options {
     bool local_reads; /* consistency=local */
     bool special_hidden;
     uint32_t timeout_ms;
+    uint64_t snapshot_entries; /* applied until the next snapshot; 0: none by itself */
 };
 
 /*

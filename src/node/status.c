@@ -83,7 +83,7 @@ size_t status_format(const struct status_source *source, char *out, size_t out_b
     add(&t, "commit_index: %" PRIu64 "\n", raft->commit_index);
     add(&t, "applied_index: %" PRIu64 "\n", source->store->applied_index);
     add(&t, "last_index: %" PRIu64 "\n", raft->last_index);
-    add(&t, "snapshot_index: %" PRIu64 "\n", raft->base_index);
+    add(&t, "snapshot_index: %" PRIu64 "\n", source->snapshot_index);
     add(&t, "keys: %" PRIu64 "\n", source->store->keys);
     add(&t, "bytes: %" PRIu64 "\n", source->store->bytes);
     add(&t, "fingerprint: %016" PRIx64 "\n", source->store->fingerprint);
@@ -109,6 +109,6 @@ bool status_member(const struct raft_driver_status *raft, unsigned k, char *name
         return false;
     const struct raft_member *m = &raft->members[k].member;
     snprintf(name, name_bytes, "%s", m->name);
-    snprintf(text, text_bytes, "%s %s\n", m->address, m->voter ? "voter" : "nonvoter");
+    snprintf(text, text_bytes, "%s %s", m->address, m->voter ? "voter" : "nonvoter");
     return true;
 }

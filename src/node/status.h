@@ -18,6 +18,7 @@ struct status_source {
     const struct raft_net_identity *identity;
     const struct raft_driver_status *raft;
     const struct store_totals *store;
+    uint64_t snapshot_index;
     uint64_t uptime_ms;
 };
 
@@ -27,7 +28,7 @@ size_t status_format(const struct status_source *source, char *out, size_t out_b
 /* "NAME ADDRESS\n", or nothing while no leader is known. */
 size_t status_leader(const struct raft_driver_status *raft, char *out, size_t out_bytes);
 
-/* Member k of the configuration: its name, and "ADDRESS voter|nonvoter\n"; false: there is none. */
+/* Member k of the configuration: its name, and "ADDRESS voter|nonvoter"; false: there is none. */
 bool status_member(const struct raft_driver_status *raft, unsigned k, char *name, size_t name_bytes,
                    char *text, size_t text_bytes);
 

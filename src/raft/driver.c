@@ -446,6 +446,11 @@ bool raft_driver_read(struct raft_driver *d, uint64_t token)
     return d->out->refusal == RAFT_ACCEPTED;
 }
 
+void raft_driver_transfer(struct raft_driver *d, raft_id to)
+{
+    raft_driver_step(d, &(struct raft_event){.kind = RAFT_TRANSFER, .transfer = {to}});
+}
+
 void raft_driver_hand_over(struct raft_driver *d)
 {
     if (raft_role(d->core) != RAFT_LEADER)
@@ -464,7 +469,7 @@ void raft_driver_hand_over(struct raft_driver *d)
         }
     }
     if (best)
-        raft_driver_step(d, &(struct raft_event){.kind = RAFT_TRANSFER, .transfer = {best}});
+        raft_driver_transfer(d, best);
 }
 
 void raft_driver_join(struct raft_driver *d, const char *addresses,

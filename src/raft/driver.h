@@ -106,6 +106,9 @@ enum raft_driver_sent raft_driver_propose(struct raft_driver *driver, uint64_t s
 /* Asks for a read index; false: no leader, or too many asked already. Else read_done() follows. */
 bool raft_driver_read(struct raft_driver *driver, uint64_t token);
 
+/* Hands leadership to this voter, or asks the leader to; call it again until that one leads. */
+void raft_driver_transfer(struct raft_driver *driver, raft_id to);
+
 /* Hands leadership to the healthiest voter; a no-op on a node that does not lead. */
 void raft_driver_hand_over(struct raft_driver *driver);
 

@@ -118,6 +118,7 @@ enum raft_msg_kind {
     RAFT_MSG_READ,
     RAFT_MSG_READ_REPLY,
     RAFT_MSG_TIMEOUT_NOW,
+    RAFT_MSG_TRANSFER,
 };
 
 struct raft_msg {
@@ -164,6 +165,9 @@ struct raft_msg {
             uint64_t index;
             bool ok; /* false: not leader, or it stopped being it */
         } read_reply;
+        struct { /* TRANSFER: a member asks the leader to hand over */
+            raft_id to;
+        } transfer;
     };
 };
 
@@ -226,7 +230,7 @@ struct raft_event {
         struct {
             uint64_t token; /* the caller's, new each time */
         } read;
-        struct {
+        struct { /* the leader hands over; others ask it to, which may get lost */
             raft_id to;
         } transfer;
         struct {

@@ -8,7 +8,6 @@
 #include "store/checkpoint.h"
 
 #include <pthread.h>
-#include <stdbool.h>
 
 #include "base/memory.h"
 #include "base/report.h"
@@ -23,6 +22,7 @@ struct checkpoint {
     pthread_cond_t changed;
     bool due;
     bool running;
+    bool held;
     bool closing;
 };
 
@@ -88,11 +88,18 @@ void checkpoint_grown(struct checkpoint *c, int pages)
     if (pages < CHECKPOINT_PAGES)
         return;
     pthread_mutex_lock(&c->lock);
-    if (!c->running)
+    if (!c->running && !c->held)
         c->due = true;
     pthread_cond_broadcast(&c->changed);
     while (pages >= CHECKPOINT_MAX_PAGES && (c->due || c->running))
         pthread_cond_wait(&c->changed, &c->lock);
+    pthread_mutex_unlock(&c->lock);
+}
+
+void checkpoint_hold(struct checkpoint *c, bool held)
+{
+    pthread_mutex_lock(&c->lock);
+    c->held = held;
     pthread_mutex_unlock(&c->lock);
 }
 

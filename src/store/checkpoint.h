@@ -11,6 +11,7 @@
 #define RAFTFS_STORE_CHECKPOINT_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct checkpoint;
@@ -25,6 +26,12 @@ int checkpoint_open(struct checkpoint **out, const char *path, const _Atomic(uin
 
 /* The write-ahead log has this many pages now. Apply thread. */
 void checkpoint_grown(struct checkpoint *c, int pages);
+
+/*
+ * While somebody reads one old state for long, the write-ahead log cannot start over and waiting
+ * for it would be in vain: it just grows. Any thread.
+ */
+void checkpoint_hold(struct checkpoint *c, bool held);
 
 uint64_t checkpoint_durable_index(const struct checkpoint *c); /* any thread */
 

@@ -17,7 +17,6 @@
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -31,10 +30,20 @@ struct vfs_file {
 
 static sqlite3_vfs *system_vfs;
 
-static uint64_t page_checksum(const uint8_t *page, sqlite3_int64 offset)
+static uint64_t page_checksum(const uint8_t *page, uint64_t number)
 {
-    uint64_t number = (uint64_t)offset / VFS_PAGE_BYTES + 1;
     return XXH3_64bits_withSeed(page, VFS_PAGE_BYTES - VFS_RESERVED_BYTES, number);
+}
+
+static uint64_t page_number(sqlite3_int64 offset)
+{
+    return (uint64_t)offset / VFS_PAGE_BYTES + 1;
+}
+
+void vfs_seal_page(uint8_t page[VFS_PAGE_BYTES], uint64_t number)
+{
+    uint64_t sum = page_checksum(page, number);
+    memcpy(page + VFS_PAGE_BYTES - VFS_RESERVED_BYTES, &sum, sizeof(sum));
 }
 
 static bool is_page(int bytes, sqlite3_int64 offset)
@@ -55,11 +64,11 @@ static int file_read(sqlite3_file *file, void *out, int bytes, sqlite3_int64 off
         return rc;
     uint64_t want;
     memcpy(&want, (uint8_t *)out + VFS_PAGE_BYTES - VFS_RESERVED_BYTES, sizeof(want));
-    if (page_checksum(out, offset) == want)
+    if (page_checksum(out, page_number(offset)) == want)
         return SQLITE_OK;
     report_error("%s: page %lld does not match its checksum; the disk has changed it. Stop this "
                  "node, move its data directory away and let it join again",
-                 ((struct vfs_file *)file)->path, (long long)(offset / VFS_PAGE_BYTES + 1));
+                 ((struct vfs_file *)file)->path, (long long)page_number(offset));
     return SQLITE_IOERR_DATA;
 }
 
@@ -70,8 +79,7 @@ static int file_write(sqlite3_file *file, const void *data, int bytes, sqlite3_i
         return sys->pMethods->xWrite(sys, data, bytes, offset);
     uint8_t page[VFS_PAGE_BYTES];
     memcpy(page, data, VFS_PAGE_BYTES);
-    uint64_t sum = page_checksum(page, offset);
-    memcpy(page + VFS_PAGE_BYTES - VFS_RESERVED_BYTES, &sum, sizeof(sum));
+    vfs_seal_page(page, page_number(offset));
     return sys->pMethods->xWrite(sys, page, bytes, offset);
 }
 

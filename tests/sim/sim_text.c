@@ -41,6 +41,7 @@ static const char *const msg_names[] = {
     [RAFT_MSG_READ] = "read",
     [RAFT_MSG_READ_REPLY] = "read-reply",
     [RAFT_MSG_TIMEOUT_NOW] = "timeout-now",
+    [RAFT_MSG_TRANSFER] = "transfer",
 };
 
 static void add_append_text(char out[SIM_TEXT_BYTES], const struct raft_msg *m)
@@ -88,6 +89,9 @@ void sim_msg_text(char out[SIM_TEXT_BYTES], const struct raft_msg *m)
             m->read_reply.ok ? "ok" : "failed", m->read_reply.index);
         break;
     case RAFT_MSG_TIMEOUT_NOW:
+        break;
+    case RAFT_MSG_TRANSFER:
+        add(out, " to %" PRIu64, m->transfer.to);
         break;
     }
 }

@@ -99,6 +99,7 @@ void leader_advance_commit(struct raft *r);
 void leader_replicate(struct raft *r);
 void leader_flush(struct raft *r);
 void leader_transfer(struct raft *r, raft_id to);
+void leader_ask_transfer(struct raft *r, raft_id to);
 void leader_push_transfer(struct raft *r);
 bool leader_settled(const struct raft *r);
 

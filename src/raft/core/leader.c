@@ -266,6 +266,22 @@ void leader_transfer(struct raft *r, raft_id to)
     r->transfer_until_us = r->now_us + r->options.election_us;
 }
 
+/* Whoever does not lead asks the one who does. */
+void leader_ask_transfer(struct raft *r, raft_id to)
+{
+    if (r->role == RAFT_LEADER)
+        leader_transfer(r, to);
+    else if (r->leader == 0)
+        r->out->refusal = RAFT_NO_LEADER;
+    else
+        effects_send(r,
+                     &(struct raft_msg){.kind = RAFT_MSG_TRANSFER,
+                                        .to = r->leader,
+                                        .term = r->hard.term,
+                                        .transfer = {.to = to}},
+                     0);
+}
+
 static raft_id best_successor(const struct raft *r)
 {
     raft_id best = 0;

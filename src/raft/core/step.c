@@ -157,6 +157,9 @@ static void dispatch(struct raft *r, const struct raft_msg *m)
     case RAFT_MSG_TIMEOUT_NOW:
         election_on_timeout_now(r, m);
         break;
+    case RAFT_MSG_TRANSFER:
+        leader_transfer(r, m->transfer.to); /* refused: the asker asks again, or gives up */
+        break;
     default:
         r->dropped++;
     }
@@ -205,7 +208,7 @@ static void handle(struct raft *r, const struct raft_event *e)
         read_ask(r, e->read.token);
         break;
     case RAFT_TRANSFER:
-        leader_transfer(r, e->transfer.to);
+        leader_ask_transfer(r, e->transfer.to);
         break;
     case RAFT_PEER_LOST:
         on_lost(r, e->lost.peer);

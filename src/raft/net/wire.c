@@ -213,6 +213,9 @@ size_t wire_put_message(uint8_t out[WIRE_MAX_HEAD_BYTES], const struct raft_msg 
         break;
     case RAFT_MSG_TIMEOUT_NOW:
         break;
+    case RAFT_MSG_TRANSFER:
+        bytes_put_u64(&w, msg->transfer.to);
+        break;
     }
     return finish(&w);
 }
@@ -283,6 +286,9 @@ static void get_fields(struct bytes_reader *r, struct raft_msg *msg,
         msg->read_reply.ok = get_bool(r);
         return;
     case RAFT_MSG_TIMEOUT_NOW:
+        return;
+    case RAFT_MSG_TRANSFER:
+        msg->transfer.to = bytes_get_u64(r);
         return;
     }
     r->bad = true;

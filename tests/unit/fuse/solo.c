@@ -40,6 +40,8 @@ struct solo_inside {
     int barrier_status;
     char leader[128];
     bool unmounted;
+    unsigned snapshots;
+    unsigned sleepers;
 
     struct job *jobs; /* in order */
     struct backend_link *barriers;
@@ -253,6 +255,43 @@ static size_t on_leader_text(void *ctx, char *out, size_t out_bytes)
     return (size_t)n;
 }
 
+static size_t on_snapshot_text(void *ctx, char *out, size_t out_bytes)
+{
+    struct solo_inside *in = ctx;
+    pthread_mutex_lock(&in->lock);
+    int n = snprintf(out, out_bytes, "index: %u\n", in->snapshots);
+    pthread_mutex_unlock(&in->lock);
+    return (size_t)n;
+}
+
+/* Transfers go through at once, save those to "nobody" (no member) and to "sleeper" (never). */
+static void on_order(void *ctx, struct backend_order *order)
+{
+    struct solo_inside *in = ctx;
+    bool transfer = order->kind == BACKEND_ORDER_TRANSFER;
+    bool waits = transfer && strcmp(order->name, "sleeper") == 0;
+    bool refused = transfer && strcmp(order->name, "nobody") == 0;
+    pthread_mutex_lock(&in->lock);
+    in->sleepers += waits;
+    in->snapshots += !transfer;
+    if (transfer && !waits && !refused)
+        snprintf(in->leader, sizeof(in->leader), "%.32s somewhere:1\n", order->name);
+    pthread_cond_broadcast(&in->cond);
+    pthread_mutex_unlock(&in->lock);
+    if (!waits)
+        order->done(order, refused ? -EINVAL : 0);
+}
+
+/* Only of an order that waits: the others have been done before anybody could be killed. */
+static void on_cancel_order(void *ctx, struct backend_order *order)
+{
+    struct solo_inside *in = ctx;
+    pthread_mutex_lock(&in->lock);
+    in->sleepers--;
+    pthread_mutex_unlock(&in->lock);
+    order->done(order, -EINTR);
+}
+
 static bool on_member(void *ctx, unsigned k, char *name, size_t name_bytes, char *text,
                       size_t text_bytes)
 {
@@ -367,11 +406,14 @@ int solo_setup(void **state)
                                    .store = s->store,
                                    .barrier = on_barrier,
                                    .change = on_change,
+                                   .order = on_order,
                                    .cancel_barrier = on_cancel_barrier,
                                    .cancel_change = on_cancel_change,
+                                   .cancel_order = on_cancel_order,
                                    .session = on_session,
                                    .status_text = on_status_text,
                                    .leader_text = on_leader_text,
+                                   .snapshot_text = on_snapshot_text,
                                    .member = on_member,
                                    .timeout_ms = 5000};
     assert_int_equal(pthread_create(&in->apply_thread, NULL, apply_thread, s), 0);
@@ -562,7 +604,7 @@ void solo_await_count(struct solo *s, unsigned count)
 
 static unsigned waiting(const struct solo_inside *in)
 {
-    unsigned count = 0;
+    unsigned count = in->sleepers;
     for (const struct job *job = in->jobs; job; job = job->next)
         count += job->change != NULL;
     return count;

@@ -2,6 +2,7 @@
 /* .status, .leader and .raft: reading, polling, and what nobody may do to them. */
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,9 +22,9 @@ static void they_are_read_without_a_quorum(void **state)
     assert_string_equal(s->out, "solo 127.0.0.1:8001\n"
                                 "id: solo\n"
                                 "127.0.0.1:8002 nonvoter\n"
-                                ".raft:\nlocal\nmembers\n\n"
+                                ".raft:\nlocal\nmembers\nsnapshot\n\n"
                                 ".raft/members:\nnode1\nnode2\n"
-                                "4096 -r--r--r--\n4096 -r--r--r--\n");
+                                "4096 -r--r--r--\n4096 -rw-r--r--\n");
     solo_set_leader(s, "");
     assert_int_equal(solo_bash(s, "cat .leader"), 0);
     assert_string_equal(s->out, "");
@@ -65,6 +66,7 @@ static void nobody_changes_them(void **state)
         "    fails(errno.EPERM, os.rename, n, 'g')\n"
         "    fails(errno.EPERM, os.rename, 'f', n)\n"
         "    fails(errno.EPERM, os.chmod, n, 0)\n"
+        "for n in '.status', '.raft/members/node1':\n"
         "    fails(errno.EACCES, os.open, n, os.O_WRONLY)\n"
         "    fails(errno.EACCES, os.open, n, os.O_WRONLY | os.O_TRUNC)\n"
         "    fails(errno.EACCES, os.truncate, n, 0)\n"
@@ -153,6 +155,33 @@ static void select_waits_too_and_files_are_always_ready(void **state)
     assert_int_equal(solo_wait(child), 0);
 }
 
+static void an_order_is_written(void **state)
+{
+    NEEDS_MOUNT(s);
+    assert_int_equal(solo_bash(s, "echo node2 > .leader && cat .leader; "
+                                  "printf node3 >> .leader && cat .leader; "
+                                  "echo > .raft/snapshot && cat .raft/snapshot; "
+                                  "truncate -s 0 .leader && cat .leader"),
+                     0);
+    assert_string_equal(s->out, "node2 somewhere:1\nnode3 somewhere:1\nindex: 1\n"
+                                "node3 somewhere:1\n");
+    assert_int_equal(solo_bash(s, "echo nobody > .leader"), 1);
+    assert_non_null(strstr(s->out, "Invalid argument"));
+    assert_int_equal(solo_bash(s, "echo > .leader"), 1);
+    assert_non_null(strstr(s->out, "Invalid argument"));
+    assert_int_equal(solo_dash(s, "echo node2 > .leader; cat .leader"), 0);
+    assert_string_equal(s->out, "node2 somewhere:1\n");
+}
+
+static void one_who_waits_can_be_killed(void **state)
+{
+    NEEDS_MOUNT(s);
+    struct solo_child *child = solo_start(s, "bash", "echo sleeper > .leader");
+    solo_await_waiting(s, 1);
+    assert_int_equal(kill(solo_pid(child), SIGKILL), 0);
+    solo_wait(child); /* it ends only with the request */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -162,6 +191,8 @@ int main(void)
         ON_A_MOUNT(nobody_changes_them),
         ON_A_MOUNT(a_text_is_not_torn),
         ON_A_MOUNT(poll_waits_for_a_change),
+        ON_A_MOUNT(an_order_is_written),
+        ON_A_MOUNT(one_who_waits_can_be_killed),
         ON_A_MOUNT(select_waits_too_and_files_are_always_ready),
     };
     return cmocka_run_group_tests_name("special", tests, NULL, NULL);

@@ -88,7 +88,8 @@ static void every_message_comes_back(void **state)
         {.kind = RAFT_MSG_HEARTBEAT_REPLY, .term = 5, .heartbeat_reply = {11}},
         {.kind = RAFT_MSG_READ, .term = 5, .read = {12}},
         {.kind = RAFT_MSG_READ_REPLY, .term = 5, .read_reply = {12, 9, true}},
-        {.kind = RAFT_MSG_TIMEOUT_NOW, .term = 5}};
+        {.kind = RAFT_MSG_TIMEOUT_NOW, .term = 5},
+        {.kind = RAFT_MSG_TRANSFER, .term = 5, .transfer = {77}}};
     for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++) {
         struct raft_msg back;
         struct buf *body = body_of(&messages[i], entries);
