@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/memory.h"
+#include "raft/net/net.h"
 
 enum {
     DEFAULT_TIMEOUT_S = 5,
@@ -144,27 +144,9 @@ static int set_name(struct options *o, const char *name)
     return OPTIONS_RUN;
 }
 
-static bool is_address(const char *address, size_t bytes)
-{
-    const char *colon = memrchr(address, ':', bytes);
-    if (!colon || colon == address || bytes >= RAFT_ADDRESS_BYTES)
-        return false;
-    size_t digits = bytes - (size_t)(colon - address) - 1;
-    long port = 0;
-    for (size_t i = 0; i < digits; i++) {
-        if (!isdigit((unsigned char)colon[1 + i]) || i > 4)
-            return false;
-        port = port * 10 + (colon[1 + i] - '0');
-    }
-    for (const char *c = address; c < colon; c++)
-        if (isspace((unsigned char)*c))
-            return false;
-    return digits > 0 && port > 0 && port <= 65535;
-}
-
 static int set_address(struct options *o, const char *address)
 {
-    if (!is_address(address, strlen(address)))
+    if (!raft_net_is_address(address, strlen(address)))
         return fail(OPTIONS_USAGE, "-addr '%s': give HOST:PORT, such as 127.0.0.1:8001", address);
     snprintf(o->node.address, sizeof(o->node.address), "%s", address);
     return OPTIONS_RUN;
@@ -173,7 +155,7 @@ static int set_address(struct options *o, const char *address)
 static int set_join(struct options *o, const char *addresses)
 {
     for (const char *at = addresses; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
-        if (!is_address(at, strcspn(at, ",")))
+        if (!raft_net_is_address(at, strcspn(at, ",")))
             return fail(OPTIONS_USAGE,
                         "-join '%s': give HOST:PORT of a member, or several with commas",
                         addresses);

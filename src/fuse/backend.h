@@ -60,17 +60,24 @@ struct backend_change {
 enum backend_order_kind {
     BACKEND_ORDER_SNAPSHOT = 1, /* take one of this node's store */
     BACKEND_ORDER_TRANSFER,     /* let the member `name` lead */
+    BACKEND_ORDER_MEMBER,       /* let the member `name` be as `text` says */
+    BACKEND_ORDER_REMOVE,       /* remove the member `name` */
 };
 
+enum { BACKEND_TEXT_BYTES = 256 };
+
 /*
- * done(0): it is done. -EINVAL: there is no such member, or it may not lead. -ETIMEDOUT: it was not
- * done in time, and may still be. -EINTR: cancelled, or the node stops. Else what failed.
+ * done(0): it is done. -EINVAL: it makes no sense, as leadership for a member that is none.
+ * -ENOENT: there is no such member to change. -EBUSY: the voters that answer would be no majority
+ * afterwards. -ETIMEDOUT: it was not done in time, and may still be. -EINTR: cancelled, or the node
+ * stops. Else what failed.
  */
 struct backend_order {
     struct backend_link link;
     uint64_t asked_us;
     enum backend_order_kind kind;
     char name[NAME_MAX + 1];
+    char text[BACKEND_TEXT_BYTES]; /* words, "ADDRESS voter|nonvoter" or some of them */
     void (*done)(struct backend_order *order, int status);
 };
 

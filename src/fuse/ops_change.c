@@ -128,8 +128,19 @@ static void changed(struct request *r, int status, const struct store_result *re
     request_reply(r, status);
 }
 
+static void unlink_special(fuse_req_t req, uint64_t dir, const char *name)
+{
+    struct request *r = request_new(req, dir);
+    if (request_set_name(r, name) && !special_unlink(r))
+        request_reply(r, -EPERM);
+}
+
 void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
+    if (tree_is_special(parent)) {
+        unlink_special(req, parent, name);
+        return;
+    }
     struct request *r = request_for_name(req, parent, name);
     if (!r)
         return;

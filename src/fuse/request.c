@@ -227,7 +227,7 @@ static void on_order(struct backend_order *order, int status)
 {
     struct request *r = map_entry(order, struct request, order);
     leave_wait(r);
-    if (status < 0)
+    if (status < 0 || order->kind == BACKEND_ORDER_REMOVE)
         request_reply(r, status);
     else
         request_reply_written(r, r->bytes);

@@ -100,7 +100,8 @@ void request_send(struct request *r, const struct command *command, request_chan
 /* The same after filling the caller's credentials in. */
 void request_change(struct request *r, struct command *command, request_changed_fn *changed);
 
-/* Has the node carry out r->order, of which kind and name are set; the reply to a WRITE follows. */
+/* Has the node carry out r->order, filled in but for `done`; the reply to WRITE or UNLINK follows.
+ */
 void request_order(struct request *r);
 
 /* ---- The end of a request ---- */

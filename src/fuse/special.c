@@ -63,12 +63,12 @@ static uint64_t member_nodeid(const char *name)
     return TREE_SPECIAL | MEMBER_MARK | (hash & (MEMBER_MARK - 1));
 }
 
-static bool find_member(struct mount *m, uint64_t nodeid, char text[MEMBER_TEXT_BYTES])
+static bool find_member(struct mount *m, uint64_t nodeid, char name[NAME_MAX + 1],
+                        char text[MEMBER_TEXT_BYTES])
 {
-    char name[NAME_MAX + 1];
     const struct backend *backend = m->backend;
     for (unsigned k = 0;
-         backend->member(backend->ctx, k, name, sizeof(name), text, MEMBER_TEXT_BYTES); k++)
+         backend->member(backend->ctx, k, name, NAME_MAX + 1, text, MEMBER_TEXT_BYTES); k++)
         if (member_nodeid(name) == nodeid)
             return true;
     return false;
@@ -81,7 +81,7 @@ static bool is_member(uint64_t nodeid)
 
 static bool is_writable(uint64_t nodeid)
 {
-    return nodeid == NODEID(LEADER) || nodeid == NODEID(SNAPSHOT);
+    return nodeid == NODEID(LEADER) || nodeid == NODEID(SNAPSHOT) || is_member(nodeid);
 }
 
 static void fill_stat(struct mount *m, uint64_t nodeid, struct stat *stat)
@@ -104,8 +104,8 @@ static void fill_stat(struct mount *m, uint64_t nodeid, struct stat *stat)
 
 int special_getattr(struct mount *m, uint64_t nodeid, struct stat *stat)
 {
-    char text[MEMBER_TEXT_BYTES];
-    if (is_member(nodeid) && !find_member(m, nodeid, text))
+    char name[NAME_MAX + 1], text[MEMBER_TEXT_BYTES];
+    if (is_member(nodeid) && !find_member(m, nodeid, name, text))
         return -ESTALE;
     fill_stat(m, nodeid, stat);
     return 0;
@@ -175,8 +175,8 @@ static void format(struct special_file *file)
     } else if (file->nodeid == NODEID(SNAPSHOT)) {
         file->text_bytes = backend->snapshot_text(backend->ctx, file->text, TEXT_BYTES);
     } else {
-        char text[MEMBER_TEXT_BYTES];
-        bool found = find_member(m, file->nodeid, text);
+        char name[NAME_MAX + 1], text[MEMBER_TEXT_BYTES];
+        bool found = find_member(m, file->nodeid, name, text);
         file->text_bytes = found ? (size_t)snprintf(file->text, TEXT_BYTES, "%s\n", text) : 0;
     }
 }
@@ -245,29 +245,54 @@ size_t special_read(struct handle *handle, uint64_t offset, size_t bytes, void *
 
 /* ---- Writing ---- */
 
-/* The one word that was written, as `echo word` does; false if it is none. */
-static bool copy_word(const struct request *r, char out[NAME_MAX + 1])
+/* What was written, without the newline that `echo` adds; false if that is no text for an order. */
+static bool copy_text(const struct request *r, char *out, size_t out_bytes)
 {
     const char *text = r->data;
     size_t n = r->bytes;
     while (n > 0 && isspace((unsigned char)text[n - 1]))
         n--;
-    if (n == 0 || n > NAME_MAX || memchr(text, '\0', n))
+    if (n == 0 || n >= out_bytes || memchr(text, '\0', n))
         return false;
     memcpy(out, text, n);
     out[n] = '\0';
     return true;
 }
 
+/* Makes the order that is written; 0 or a negative errno. */
+static int read_order(const struct request *r, uint64_t nodeid, struct backend_order *order)
+{
+    char text[MEMBER_TEXT_BYTES];
+    *order = (struct backend_order){.kind = BACKEND_ORDER_SNAPSHOT};
+    if (nodeid == NODEID(SNAPSHOT))
+        return 0;
+    if (nodeid == NODEID(LEADER)) {
+        order->kind = BACKEND_ORDER_TRANSFER;
+        return copy_text(r, order->name, sizeof(order->name)) ? 0 : -EINVAL;
+    }
+    order->kind = BACKEND_ORDER_MEMBER;
+    if (!find_member(r->mount, nodeid, order->name, text))
+        return -ESTALE;
+    return copy_text(r, order->text, sizeof(order->text)) ? 0 : -EINVAL;
+}
+
 void special_write(struct request *r)
 {
-    bool transfer = r->handle->special->nodeid == NODEID(LEADER);
-    r->order =
-        (struct backend_order){.kind = transfer ? BACKEND_ORDER_TRANSFER : BACKEND_ORDER_SNAPSHOT};
-    if (transfer && !copy_word(r, r->order.name))
-        request_reply(r, -EINVAL);
+    int status = read_order(r, r->handle->special->nodeid, &r->order);
+    if (status < 0)
+        request_reply(r, status);
     else
         request_order(r);
+}
+
+bool special_unlink(struct request *r)
+{
+    if (r->nodeid != NODEID(MEMBERS_DIR))
+        return false;
+    r->order = (struct backend_order){.kind = BACKEND_ORDER_REMOVE};
+    memcpy(r->order.name, r->name, sizeof(r->name));
+    request_order(r);
+    return true;
 }
 
 int special_truncate(struct mount *m, uint64_t nodeid, struct stat *stat)

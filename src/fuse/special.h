@@ -10,9 +10,9 @@
  *
  * They answer without a quorum and without a lock of the kernel: their names are valid for a day,
  * and mount_open() has them looked up once. Their text is made at open and again by each read at
- * offset 0, so that no reader sees a torn one. Nobody may create, rename or remove them. What is
- * written to .leader and .raft/snapshot is an order, each write one; write(2) returns when it has
- * been carried out.
+ * offset 0, so that no reader sees a torn one. Nobody may create or rename them. What is written to
+ * .leader, .raft/snapshot or a member is an order, each write one, and so is a member's removal:
+ * write(2) and unlink(2) return when it has been carried out.
  *
  * poll(2) works as for sysfs attributes: POLLPRI|POLLERR once something has changed since the
  * descriptor last read at offset 0 (or if it has not read yet). Any thread.
@@ -44,6 +44,10 @@ size_t special_read(struct handle *handle, uint64_t offset, size_t bytes, void *
 
 /* Carries out what r writes, and replies. */
 void special_write(struct request *r);
+
+/* Carries out the removal of r->name from the directory r->nodeid, and replies; false: it must not
+ * be removed. */
+bool special_unlink(struct request *r);
 
 /* truncate(2) says that all will be written anew: it changes nothing. 0 or -EACCES. */
 int special_truncate(struct mount *m, uint64_t nodeid, struct stat *stat);

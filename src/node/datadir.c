@@ -16,8 +16,10 @@
 
 enum { FORMAT = 1, PATH_BYTES = 4096, TEXT_BYTES = 1024 };
 
-static const char *const state_names[] = {
-    [DATADIR_FOUNDING] = "founding", [DATADIR_JOINING] = "joining", [DATADIR_MEMBER] = "member"};
+static const char *const state_names[] = {[DATADIR_FOUNDING] = "founding",
+                                          [DATADIR_JOINING] = "joining",
+                                          [DATADIR_MEMBER] = "member",
+                                          [DATADIR_REMOVED] = "removed"};
 
 static void path_in(const struct datadir *dir, const char *name, char out[PATH_BYTES])
 {
@@ -73,7 +75,7 @@ static bool parse(struct datadir *dir, const char *text)
                dir->identity.name, dir->identity.address, &dir->identity.cluster, &dir->identity.id,
                state, &dir->boot, &end) != 6)
         return false;
-    for (enum datadir_state s = DATADIR_FOUNDING; s <= DATADIR_MEMBER; s++)
+    for (enum datadir_state s = DATADIR_FOUNDING; s <= DATADIR_REMOVED; s++)
         if (strcmp(state, state_names[s]) == 0)
             dir->state = s;
     return dir->state != 0 && dir->identity.id != 0 && strcmp(text + end, "\n") == 0;
@@ -187,6 +189,12 @@ int datadir_open(struct datadir *dir, const char *path, const char *name, const 
                  "%s a directory of its own with -data",
                  path, dir->identity.name, name, dir->identity.name, name);
         status = -EEXIST;
+    } else if (status == 0 && dir->state == DATADIR_REMOVED) {
+        snprintf(why, DATADIR_WHY_BYTES,
+                 "node %s was removed from its cluster: to bring it back, start it with an empty "
+                 "-data directory and -join (%s is kept as it is)",
+                 name, path);
+        status = -ENOTCONN;
     }
     if (status == 0)
         status = count_boot(dir, why);

@@ -15,9 +15,9 @@
  * The incarnation is drawn when the directory is made, and identifies the member in messages,
  * configurations, log and store: a wiped node that comes back under its old name is somebody else.
  * state is `founding` until the log of a new cluster is durable, `joining` until a configuration
- * that holds this node has been applied, `member` from then on. A joining directory never starts a
- * cluster. boot counts the starts: a session is one boot's, and a later boot ends the earlier
- * one's.
+ * that holds this node has been applied, `member` from then on, and `removed` once the cluster has
+ * done without this node: that is for ever. A joining directory never starts a cluster. boot counts
+ * the starts: a session is one boot's, and a later boot ends the earlier one's.
  *
  * DIR/lock is locked (flock) for as long as a daemon uses the directory. One thread at a time.
  */
@@ -29,7 +29,7 @@
 
 #include "raft/net/net.h"
 
-enum datadir_state { DATADIR_FOUNDING = 1, DATADIR_JOINING, DATADIR_MEMBER };
+enum datadir_state { DATADIR_FOUNDING = 1, DATADIR_JOINING, DATADIR_MEMBER, DATADIR_REMOVED };
 
 enum { DATADIR_WHY_BYTES = 512 };
 
@@ -46,7 +46,7 @@ struct datadir {
  * Locks the directory, making it if need be, and reads whose it is; an empty one becomes `name`'s,
  * founding or joining. Counts this boot. 0, or a negative errno with a line in `why`: -EBUSY
  * (another daemon), -EEXIST (another node's), -EUCLEAN (not readable as an identity), -EPROTO (a
- * newer format).
+ * newer format), -ENOTCONN (removed from its cluster).
  */
 int datadir_open(struct datadir *dir, const char *path, const char *name, const char *address,
                  bool joining, char why[DATADIR_WHY_BYTES]);

@@ -33,6 +33,7 @@
 #include "node/datadir.h"
 #include "node/handover.h"
 #include "node/joining.h"
+#include "node/members.h"
 #include "node/snapshots.h"
 #include "node/status.h"
 #include "raft/driver.h"
@@ -65,6 +66,7 @@ struct node {
     struct barriers *barriers;
     struct applier *applier;
     struct handover *handover;
+    struct members *members;
     struct snapshots *snapshots;
     struct mount *_Atomic mount;
     uint64_t seen_term;
@@ -142,6 +144,7 @@ static void settle(void *ctx)
     uint64_t again_us = changes_pump(n->changes, n->driver, now_us);
     again_us = earlier(again_us, ask_again_us);
     again_us = earlier(again_us, handover_pump(n->handover, n->driver, now_us));
+    again_us = earlier(again_us, members_pump(n->members, n->driver, now_us));
     atomic_store(&n->settle_wanted, raft_driver_commit_index(n->driver) >
                                         store_applied_index(n->store) + RAFT_MAX_APPEND_ENTRIES);
     arm_housekeeping(n, now_us, again_us);
@@ -200,6 +203,33 @@ static void on_forward_done(void *ctx, uint64_t seq, uint32_t count, bool append
 {
     struct node *n = ctx;
     changes_forwarded(n->changes, seq, count, appended, clock_mono_us());
+}
+
+static void on_change_done(void *ctx, uint64_t seq, enum raft_refusal refusal)
+{
+    struct node *n = ctx;
+    members_change_done(n->members, seq, refusal, clock_mono_us());
+}
+
+/* A member says so, and it is true: the directory remembers, and the process ends. */
+static void on_removed(void *ctx, const char *by_name)
+{
+    struct node *n = ctx;
+    pthread_mutex_lock(&n->dir_lock);
+    bool first = n->dir.state == DATADIR_MEMBER;
+    if (first) {
+        n->dir.state = DATADIR_REMOVED;
+        (void)datadir_save(&n->dir); /* not on disk: it will be told again */
+        snprintf(n->why, NODE_WHY_BYTES,
+                 "was removed from its cluster, says %s: to bring it back, start it with an empty "
+                 "-data directory and -join",
+                 by_name);
+    }
+    pthread_mutex_unlock(&n->dir_lock);
+    if (!first)
+        return;
+    members_removed(n->members, n->options->name);
+    kill(getpid(), SIGTERM);
 }
 
 /* What has been sent may be lost. */
@@ -355,7 +385,10 @@ static void backend_order(void *ctx, struct backend_order *order)
         snapshots_order(n->snapshots, order);
         return;
     }
-    handover_order(n->handover, order);
+    if (order->kind == BACKEND_ORDER_TRANSFER)
+        handover_order(n->handover, order);
+    else
+        members_order(n->members, order);
     wake(n);
 }
 
@@ -376,6 +409,8 @@ static void backend_cancel_order(void *ctx, struct backend_order *order)
     struct node *n = ctx;
     if (order->kind == BACKEND_ORDER_SNAPSHOT)
         snapshots_cancel(n->snapshots, order);
+    else if (order->kind != BACKEND_ORDER_TRANSFER)
+        members_cancel(n->members, order);
     else
         handover_cancel(n->handover, order);
 }
@@ -552,6 +587,8 @@ static int init_loop(struct node *n)
                                               .stamp = on_stamp,
                                               .read_done = on_read_done,
                                               .forward_done = on_forward_done,
+                                              .change_done = on_change_done,
+                                              .removed = on_removed,
                                               .peer_changed = on_peer_changed,
                                               .changed = on_changed,
                                               .settled = settle,
@@ -577,6 +614,7 @@ static void init_requests(struct node *n)
                                                         .on_config = on_config,
                                                         .on_applied = on_applied});
     n->handover = handover_init(n->options->timeout_ms * 1000ull);
+    n->members = members_init(n->options->timeout_ms * 1000ull);
 }
 
 static void on_unmounted(void *ctx)
@@ -651,13 +689,14 @@ static int run_threads(struct node *n, void (*on_serving)(void *ctx), void *ctx)
         n->mount = NULL;
     }
     stop_loop(n);
-    return status;
+    return status == 0 && n->dir.state == DATADIR_REMOVED ? -ENOTCONN : status;
 }
 
 static void close_requests(struct node *n)
 {
     applier_close(n->applier);
     handover_close(n->handover);
+    members_close(n->members);
     barriers_close(n->barriers);
     changes_close(n->changes);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * admission.c - who may join.
+ * admission.c - who joins, and who has left.
  *
  * A node names itself and its address, again and again until it is a member. It is told apart from
  * others by its incarnation: another incarnation under a member's name is either a second node with
@@ -87,4 +87,49 @@ void raft_driver_on_join(void *ctx, const struct raft_net_join *join,
         reply->status = RAFT_JOIN_REDIRECT;
         memcpy(reply->leader_address, m->address, sizeof(m->address));
     }
+}
+
+/* ---- Members that change ---- */
+
+static enum raft_refusal change(struct raft_driver *d, const struct raft_net_change *c)
+{
+    struct raft_event event = {.kind = RAFT_CHANGE,
+                               .change = {.kind = c->kind, .member = {.id = c->member}}};
+    memcpy(event.change.member.address, c->address, sizeof(c->address));
+    raft_driver_step(d, &event);
+    return d->out->refusal;
+}
+
+void raft_driver_on_change(void *ctx, raft_id from, const struct raft_net_change *c)
+{
+    struct raft_driver *d = ctx;
+    if (!d->core || d->closing)
+        return;
+    raft_net_change_reply(d->net, from, c->seq, change(d, c));
+    d->callbacks.settled(d->callbacks.ctx);
+}
+
+bool raft_driver_change(struct raft_driver *d, const struct raft_net_change *c)
+{
+    raft_id leader = raft_leader(d->core);
+    if (leader != d->identity.id)
+        return leader && raft_net_change(d->net, leader, c);
+    d->callbacks.change_done(d->callbacks.ctx, c->seq, change(d, c));
+    return true;
+}
+
+/*
+ * Configurations are committed one after the other, and an incarnation that left never comes back:
+ * who was a member once and is none of a later one was removed. Who never was (config_index 0) is
+ * new, and this node may just not have heard of it.
+ */
+bool raft_driver_is_removed(void *ctx, raft_id from, uint64_t config_index)
+{
+    struct raft_driver *d = ctx;
+    uint64_t index = 0;
+    if (!d->core || config_index == 0)
+        return false;
+    const struct raft_config *config = raft_config(d->core, &index);
+    return index > config_index && index <= raft_commit_index(d->core) &&
+           !raft_config_find(config, from);
 }

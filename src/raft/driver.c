@@ -245,7 +245,17 @@ void raft_driver_adopt_members(struct raft_driver *d)
     pthread_mutex_lock(&d->core_lock);
     memcpy(d->heard, heard, sizeof(heard));
     pthread_mutex_unlock(&d->core_lock);
-    raft_net_set_members(d->net, config);
+    raft_net_set_members(d->net, config, index);
+}
+
+/* What a configuration says of who has left holds once it is committed. */
+static void settle_members(struct raft_driver *d)
+{
+    if (d->config_index == d->committed_config_index ||
+        d->config_index > raft_commit_index(d->core))
+        return;
+    d->committed_config_index = d->config_index;
+    raft_net_expel_removed(d->net);
 }
 
 static void step(struct raft_driver *d, struct raft_event *event, struct payload_source source)
@@ -268,6 +278,7 @@ static void step(struct raft_driver *d, struct raft_event *event, struct payload
         raft_driver_adopt_members(d);
         d->callbacks.changed(d->callbacks.ctx);
     }
+    settle_members(d);
 }
 
 void raft_driver_step(struct raft_driver *d, struct raft_event *event)
@@ -419,6 +430,22 @@ static void on_peer_lost(void *ctx, raft_id peer)
     settled(d);
 }
 
+static void on_change_reply(void *ctx, uint64_t seq, enum raft_refusal refusal)
+{
+    struct raft_driver *d = ctx;
+    if (d->closing)
+        return;
+    d->callbacks.change_done(d->callbacks.ctx, seq, refusal);
+    settled(d);
+}
+
+static void on_removed(void *ctx, const char *by_name)
+{
+    struct raft_driver *d = ctx;
+    if (!d->closing)
+        d->callbacks.removed(d->callbacks.ctx, by_name);
+}
+
 static bool on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
                      const char *from_address, raft_id expected_id)
 {
@@ -519,7 +546,8 @@ void raft_driver_status(struct raft_driver *d, struct raft_driver_status *out)
 {
     pthread_mutex_lock(&d->core_lock);
     uint64_t now_us = clock_mono_us();
-    const struct raft_config *config = raft_config(d->core, NULL);
+    uint64_t config_index = 0;
+    const struct raft_config *config = raft_config(d->core, &config_index);
     const struct raft_member *self = raft_config_find(config, d->identity.id);
     *out = (struct raft_driver_status){
         .role = raft_role(d->core),
@@ -531,6 +559,7 @@ void raft_driver_status(struct raft_driver *d, struct raft_driver_status *out)
         .commit_index = raft_commit_index(d->core),
         .last_index = raft_last_index(d->core),
         .base_index = raft_base_index(d->core),
+        .config_committed = config_index <= raft_commit_index(d->core),
         .member_count = config->count,
     };
     for (uint32_t i = 0; i < config->count; i++)
@@ -554,6 +583,10 @@ int raft_driver_init(struct raft_driver **out, uv_loop_t *loop,
                                      .on_message = on_message,
                                      .on_forward = on_forward,
                                      .on_forward_reply = on_forward_reply,
+                                     .on_change = raft_driver_on_change,
+                                     .on_change_reply = on_change_reply,
+                                     .is_removed = raft_driver_is_removed,
+                                     .on_removed = on_removed,
                                      .on_join = raft_driver_on_join,
                                      .on_claim = on_claim,
                                      .on_peer_up = on_peer_up,

@@ -42,6 +42,12 @@ struct raft_driver_callbacks {
     /* `count` of this node's forwarded proposals from `seq` on were appended, or refused. */
     void (*forward_done)(void *ctx, uint64_t seq, uint32_t count, bool appended);
 
+    /* What became of raft_driver_change(): accepted is appended, not committed yet. */
+    void (*change_done)(void *ctx, uint64_t seq, enum raft_refusal refusal);
+
+    /* A member says that this node was removed from the cluster. */
+    void (*removed)(void *ctx, const char *by_name);
+
     /* A connection to a peer came up or broke: what was on its way there may be lost. */
     void (*peer_changed)(void *ctx, raft_id peer);
 
@@ -106,6 +112,12 @@ enum raft_driver_sent raft_driver_propose(struct raft_driver *driver, uint64_t s
 /* Asks for a read index; false: no leader, or too many asked already. Else read_done() follows. */
 bool raft_driver_read(struct raft_driver *driver, uint64_t token);
 
+/*
+ * Changes the configuration, or asks the leader to: change_done() follows, unless it gets lost.
+ * False: there is nobody to ask.
+ */
+bool raft_driver_change(struct raft_driver *driver, const struct raft_net_change *change);
+
 /* Hands leadership to this voter, or asks the leader to; call it again until that one leads. */
 void raft_driver_transfer(struct raft_driver *driver, raft_id to);
 
@@ -144,6 +156,7 @@ struct raft_driver_status {
     uint64_t commit_index;
     uint64_t last_index;
     uint64_t base_index;
+    bool config_committed; /* the members below; until then they may change back */
     uint32_t member_count;
     struct raft_driver_member_status members[RAFT_MAX_MEMBERS];
 };

@@ -26,7 +26,8 @@ struct raft_driver {
     pthread_mutex_t core_lock; /* held during a step, and by raft_driver_status() */
     struct raft *core;         /* NULL until raft_driver_start() */
     struct raft_effects *out;
-    uint64_t config_index; /* whose members the net knows */
+    uint64_t config_index;           /* whose members the net knows */
+    uint64_t committed_config_index; /* whose removals the net has acted on */
     struct member_heard heard[RAFT_MAX_MEMBERS];
 
     struct raft_cache cache;
@@ -58,7 +59,9 @@ void raft_driver_adopt_members(struct raft_driver *driver);
 /* raft_log_options.on_durable: the writer's thread. */
 void raft_driver_on_durable(void *ctx, uint64_t write_id);
 
-/* raft_net_callbacks.on_join. */
+/* raft_net_callbacks.on_change, is_removed, on_join. */
+void raft_driver_on_change(void *ctx, raft_id from, const struct raft_net_change *change);
+bool raft_driver_is_removed(void *ctx, raft_id from, uint64_t config_index);
 void raft_driver_on_join(void *ctx, const struct raft_net_join *join,
                          struct raft_net_join_reply *reply);
 

@@ -255,7 +255,8 @@ enum raft_refusal {
     RAFT_NO_LEADER,  /* a read on a node that knows no leader */
     RAFT_BUSY,       /* a limit is reached, or a change is in flight: ask again later */
     RAFT_MOVING,     /* leadership is being handed over: ask again later */
-    RAFT_INVALID,    /* such a member does not exist, exists already, or is the last voter */
+    RAFT_INVALID,    /* such a member does not exist, or exists already */
+    RAFT_UNSAFE,     /* the voters that answer would be no majority afterwards */
 };
 
 /*

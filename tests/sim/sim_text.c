@@ -24,8 +24,8 @@ char sim_role_text(enum raft_role role)
 
 const char *sim_refusal_text(enum raft_refusal refusal)
 {
-    static const char *const names[] = {"accepted", "not leader", "no leader",
-                                        "busy",     "moving",     "invalid"};
+    static const char *const names[] = {"accepted", "not leader", "no leader", "busy",
+                                        "moving",   "invalid",    "unsafe"};
     return names[refusal];
 }
 

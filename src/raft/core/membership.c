@@ -98,7 +98,7 @@ static bool apply_change(struct raft_config *c, enum raft_change_kind kind,
         c->count++;
         return true;
     case RAFT_CHANGE_REMOVE:
-        if (!known || (known->voter && count_voters(c) == 1))
+        if (!known)
             return false;
         memmove(known, known + 1, (size_t)(c->members + c->count - (known + 1)) * sizeof(*known));
         c->count--;
@@ -109,7 +109,7 @@ static bool apply_change(struct raft_config *c, enum raft_change_kind kind,
         known->promote = true;
         return true;
     case RAFT_CHANGE_DEMOTE:
-        if (!known || !known->voter || count_voters(c) == 1)
+        if (!known || (!known->voter && !known->promote))
             return false;
         known->voter = known->promote = false;
         return true;
@@ -128,6 +128,29 @@ static bool is_joint(const struct raft_config *c)
         if (c->members[i].voter_out)
             return true;
     return false;
+}
+
+static bool answers(const struct raft *r, raft_id id)
+{
+    if (peer_is_self(r, id))
+        return true;
+    int slot = membership_slot(r, id);
+    const struct progress *p = slot < 0 ? NULL : &r->peers[slot];
+    return p && p->contact_us && r->now_us < p->contact_us + r->options.election_us;
+}
+
+/*
+ * A change that takes a voter away must leave a majority that answers, or nothing can ever be
+ * changed again, the change itself included (etcd's strict reconfiguration check).
+ */
+static bool keeps_quorum(const struct raft *r, const struct raft_config *after)
+{
+    uint32_t voters = 0, answering = 0;
+    for (uint32_t i = 0; i < after->count; i++) {
+        voters += after->members[i].voter;
+        answering += after->members[i].voter && answers(r, after->members[i].id);
+    }
+    return answering > voters / 2;
 }
 
 static bool may_change(const struct raft *r)
@@ -168,6 +191,10 @@ void membership_change(struct raft *r, enum raft_change_kind kind, const struct 
         r->out->refusal = RAFT_INVALID;
         return;
     }
+    if (count_voters(&r->scratch) < count_voters(&r->config) && !keeps_quorum(r, &r->scratch)) {
+        r->out->refusal = RAFT_UNSAFE;
+        return;
+    }
     append_config(r);
 }
 
@@ -192,9 +219,8 @@ static bool promote_one(struct raft *r, struct raft_config *c)
     if (count_voters(c) >= RAFT_MAX_VOTERS)
         return false;
     for (uint32_t i = 0; i < c->count; i++) {
-        const struct progress *p = &r->peers[i];
-        bool answers = p->contact_us && r->now_us < p->contact_us + r->options.election_us;
-        if (c->members[i].promote && !c->members[i].voter && p->caught_up && answers) {
+        if (c->members[i].promote && !c->members[i].voter && r->peers[i].caught_up &&
+            answers(r, c->members[i].id)) {
             c->members[i].voter = true;
             c->members[i].promote = false;
             return true;

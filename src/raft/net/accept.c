@@ -85,11 +85,17 @@ static bool on_hello(struct net_conn *c, const uint8_t *body, size_t bytes)
                       "joins again with -join",
                       h.expected_name, (unsigned long long)h.expected, net->identity.name,
                       (unsigned long long)net->identity.id);
+    if (net->callbacks.is_removed(net->callbacks.ctx, h.from, h.config_index)) {
+        net_conn_send(c, wire_frame(WIRE_REMOVED, NULL, 0, NULL, 0), NULL, 0);
+        c->last = true;
+        return true;
+    }
     struct net_peer *peer = net_peer_find(net, h.from);
     if (!peer)
         peer = net_peer_add(net, h.from, h.name, h.address);
     if (!peer)
         return refuse(c, "this node knows too many peers; restart it when the others are in order");
+    peer->config_index = h.config_index;
     welcome(c, peer, h.lane);
     return true;
 }
@@ -146,6 +152,27 @@ static bool on_forward_reply(struct net_conn *c, const uint8_t *body, size_t byt
     return true;
 }
 
+static bool on_change(struct net_conn *c, const uint8_t *body, size_t bytes)
+{
+    struct raft_net *net = c->net;
+    struct raft_net_change change;
+    if (!wire_get_change(&change, body, bytes))
+        return false;
+    net->callbacks.on_change(net->callbacks.ctx, c->peer->id, &change);
+    return true;
+}
+
+static bool on_change_reply(struct net_conn *c, const uint8_t *body, size_t bytes)
+{
+    struct raft_net *net = c->net;
+    uint64_t seq;
+    enum raft_refusal refusal;
+    if (!wire_get_change_reply(&seq, &refusal, body, bytes))
+        return false;
+    net->callbacks.on_change_reply(net->callbacks.ctx, seq, refusal);
+    return true;
+}
+
 static bool on_frame(struct net_conn *c, const struct wire_header *header, const uint8_t *body)
 {
     switch (header->type) {
@@ -159,6 +186,10 @@ static bool on_frame(struct net_conn *c, const struct wire_header *header, const
         return c->greeted && on_forward(c, body, header->body_bytes);
     case WIRE_FORWARD_REPLY:
         return c->greeted && on_forward_reply(c, body, header->body_bytes);
+    case WIRE_CHANGE:
+        return c->greeted && on_change(c, body, header->body_bytes);
+    case WIRE_CHANGE_REPLY:
+        return c->greeted && on_change_reply(c, body, header->body_bytes);
     default:
         return false;
     }

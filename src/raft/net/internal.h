@@ -23,6 +23,7 @@ struct net_peer {
     char name[RAFT_NAME_BYTES];
     char address[RAFT_ADDRESS_BYTES];
     bool member;                          /* of the configuration; otherwise it greeted us */
+    uint64_t config_index;                /* as its hello said */
     struct net_conn *dialled[WIRE_LANES]; /* NULL: down */
     struct net_conn *accepted[WIRE_LANES];
     bool up;        /* both dialled lanes are greeted */
@@ -58,6 +59,7 @@ struct raft_net {
     uint32_t conn_count;
     struct net_peer *peers;
     uint32_t peer_count;
+    uint64_t config_index; /* of the newest configuration that has this node as a member */
     struct net_join join;
     uint32_t resolving; /* name lookups under way */
     uint64_t bad_inputs;

@@ -230,6 +230,28 @@ void raft_net_forward_reply(struct raft_net *net, raft_id to, uint64_t seq, uint
     net_conn_send(c, wire_frame(WIRE_FORWARD_REPLY, body, bytes, NULL, 0), NULL, 0);
 }
 
+bool raft_net_change(struct raft_net *net, raft_id to, const struct raft_net_change *change)
+{
+    uint8_t body[WIRE_MAX_GREETING_BYTES];
+    struct net_conn *c = lane_to(net, to, WIRE_CONTROL);
+    if (!c)
+        return false;
+    size_t bytes = wire_put_change(body, change);
+    net_conn_send(c, wire_frame(WIRE_CHANGE, body, bytes, NULL, 0), NULL, 0);
+    return true;
+}
+
+void raft_net_change_reply(struct raft_net *net, raft_id to, uint64_t seq,
+                           enum raft_refusal refusal)
+{
+    uint8_t body[WIRE_MAX_GREETING_BYTES];
+    struct net_conn *c = lane_to(net, to, WIRE_CONTROL);
+    if (!c)
+        return; /* the asker asks again when it does not hear */
+    size_t bytes = wire_put_change_reply(body, seq, refusal);
+    net_conn_send(c, wire_frame(WIRE_CHANGE_REPLY, body, bytes, NULL, 0), NULL, 0);
+}
+
 /* ---- Looking in ---- */
 
 bool raft_net_is_up(const struct raft_net *net, raft_id peer)

@@ -69,6 +69,14 @@ enum raft_net_forward_status {
     RAFT_FORWARD_REFUSED, /* nothing was appended */
 };
 
+/* A change of the configuration that a member asks the leader for. */
+struct raft_net_change {
+    uint64_t seq; /* the asker's */
+    enum raft_change_kind kind;
+    raft_id member;
+    char address[RAFT_ADDRESS_BYTES]; /* of RAFT_CHANGE_ADDRESS */
+};
+
 struct raft_net_callbacks {
     void *ctx;
 
@@ -85,6 +93,9 @@ struct raft_net_callbacks {
     void (*on_forward_reply)(void *ctx, raft_id from, uint64_t seq, uint32_t count,
                              enum raft_net_forward_status status);
 
+    void (*on_change)(void *ctx, raft_id from, const struct raft_net_change *change);
+    void (*on_change_reply)(void *ctx, uint64_t seq, enum raft_refusal refusal);
+
     /* Somebody asks to join; fill the reply. */
     void (*on_join)(void *ctx, const struct raft_net_join *join, struct raft_net_join_reply *reply);
 
@@ -94,6 +105,15 @@ struct raft_net_callbacks {
      */
     bool (*on_claim)(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
                      const char *from_address, raft_id expected_id);
+
+    /*
+     * A hello from `from`, which the configuration of entry config_index had as a member: is it
+     * known for certain that it is none any more?
+     */
+    bool (*is_removed)(void *ctx, raft_id from, uint64_t config_index);
+
+    /* A member said so of this node. */
+    void (*on_removed)(void *ctx, const char *by_name);
 
     /* Both lanes to this peer are open and its hello was accepted. */
     void (*on_peer_up)(void *ctx, raft_id peer);
@@ -106,6 +126,9 @@ struct raft_net_callbacks {
     void (*on_peer_lost)(void *ctx, raft_id peer);
 };
 
+/* Whether these bytes are HOST:PORT, short enough for a member's address. Any thread. */
+bool raft_net_is_address(const char *text, size_t bytes);
+
 /*
  * Listens on `identity->address` (0, or a negative errno such as -EADDRINUSE with a line in
  * `why`). The callbacks' table is copied.
@@ -116,8 +139,14 @@ int raft_net_init(struct raft_net **out, uv_loop_t *loop, const struct raft_net_
 /* The cluster id, once a joining node knows it. */
 void raft_net_set_cluster(struct raft_net *net, uint64_t cluster);
 
-/* Dials the members that are new in `config`, hangs up on those that left. */
-void raft_net_set_members(struct raft_net *net, const struct raft_config *config);
+/* Dials the members that are new in `config`, of entry `index`; hangs up on those that left. */
+void raft_net_set_members(struct raft_net *net, const struct raft_config *config, uint64_t index);
+
+/*
+ * A configuration is committed: whoever is connected and was removed by it is hung up on, and hears
+ * it when it calls again.
+ */
+void raft_net_expel_removed(struct raft_net *net);
 
 /*
  * Queues a message for msg->to; false if that peer is not connected or its queue is full (Raft
@@ -132,6 +161,11 @@ bool raft_net_forward(struct raft_net *net, raft_id to, uint64_t seq, struct buf
                       uint32_t count);
 void raft_net_forward_reply(struct raft_net *net, raft_id to, uint64_t seq, uint32_t count,
                             enum raft_net_forward_status status);
+
+/* Asks a peer for a change; false if it is not connected. An answer may get lost. */
+bool raft_net_change(struct raft_net *net, raft_id to, const struct raft_net_change *change);
+void raft_net_change_reply(struct raft_net *net, raft_id to, uint64_t seq,
+                           enum raft_refusal refusal);
 
 /*
  * Asks to join through any of `addresses` (HOST:PORT[,HOST:PORT...]), following redirects, until an

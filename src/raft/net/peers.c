@@ -85,7 +85,8 @@ static void say_hello(struct net_conn *c)
                                .cluster = self->cluster,
                                .from = self->id,
                                .expected = c->peer->id,
-                               .lane = c->lane};
+                               .lane = c->lane,
+                               .config_index = c->net->config_index};
     memcpy(hello.name, self->name, sizeof(hello.name));
     memcpy(hello.address, self->address, sizeof(hello.address));
     memcpy(hello.expected_name, c->peer->name, sizeof(hello.expected_name));
@@ -122,6 +123,8 @@ static bool on_frame(struct net_conn *c, const struct wire_header *header, const
         return false; /* answers come over the connections that the peer dials */
     if (header->type == WIRE_WELCOME && header->body_bytes == 0)
         on_welcome(c);
+    else if (header->type == WIRE_REMOVED && header->body_bytes == 0)
+        c->net->callbacks.on_removed(c->net->callbacks.ctx, c->peer->name);
     else if (header->type == WIRE_REFUSED)
         on_refused(c, body, header->body_bytes);
     else
@@ -246,14 +249,30 @@ static void update_member(struct raft_net *net, const struct raft_member *m)
     net_peer_dial(peer);
 }
 
-void raft_net_set_members(struct raft_net *net, const struct raft_config *config)
+static void hang_up_on(struct net_peer *peer)
 {
+    for (int lane = 0; lane < WIRE_LANES; lane++)
+        if (peer->accepted[lane])
+            net_conn_close(peer->accepted[lane], 0);
+}
+
+void raft_net_expel_removed(struct raft_net *net)
+{
+    for (struct net_peer *peer = net->peers; peer; peer = peer->next)
+        if (!peer->member &&
+            net->callbacks.is_removed(net->callbacks.ctx, peer->id, peer->config_index))
+            hang_up_on(peer);
+}
+
+void raft_net_set_members(struct raft_net *net, const struct raft_config *config, uint64_t index)
+{
+    if (raft_config_find(config, net->identity.id))
+        net->config_index = index;
     for (struct net_peer *peer = net->peers; peer; peer = peer->next) {
         bool was_member = peer->member;
         peer->member = raft_config_find(config, peer->id) != NULL;
-        for (int lane = 0; was_member && !peer->member && lane < WIRE_LANES; lane++)
-            if (peer->accepted[lane])
-                net_conn_close(peer->accepted[lane], 0);
+        if (was_member && !peer->member)
+            hang_up_on(peer);
     }
     for (uint32_t i = 0; i < config->count; i++)
         if (config->members[i].id != net->identity.id)

@@ -80,6 +80,7 @@ size_t wire_put_hello(uint8_t out[WIRE_MAX_GREETING_BYTES], const struct wire_he
     bytes_put_u64(&w, h->expected);
     bytes_put_string(&w, h->expected_name);
     bytes_put_u8(&w, (uint8_t)h->lane);
+    bytes_put_u64(&w, h->config_index);
     return finish(&w);
 }
 
@@ -99,6 +100,7 @@ bool wire_get_hello(struct wire_hello *h, const uint8_t *body, size_t bytes)
     h->expected = bytes_get_u64(&r);
     bytes_get_string(&r, h->expected_name, sizeof(h->expected_name));
     h->lane = bytes_get_u8(&r);
+    h->config_index = bytes_get_u64(&r);
     return is_whole(&r) && h->from != 0 && h->cluster != 0 && h->lane < WIRE_LANES;
 }
 
@@ -380,4 +382,46 @@ bool wire_get_forward_reply(struct wire_forward *reply, const uint8_t *body, siz
     reply->count = bytes_get_u32(&r);
     reply->status = bytes_get_u8(&r);
     return is_whole(&r) && reply->status <= RAFT_FORWARD_REFUSED;
+}
+
+/* ---- Changes of the configuration, asked of the leader ---- */
+
+size_t wire_put_change(uint8_t out[WIRE_MAX_GREETING_BYTES], const struct raft_net_change *change)
+{
+    struct bytes_writer w = bytes_writer(out, WIRE_MAX_GREETING_BYTES);
+    bytes_put_u64(&w, change->seq);
+    bytes_put_u8(&w, (uint8_t)change->kind);
+    bytes_put_u64(&w, change->member);
+    bytes_put_string(&w, change->address);
+    return finish(&w);
+}
+
+/* Members are added by asking to join, and in no other way. */
+bool wire_get_change(struct raft_net_change *change, const uint8_t *body, size_t bytes)
+{
+    struct bytes_reader r = bytes_reader(body, bytes);
+    *change = (struct raft_net_change){.seq = bytes_get_u64(&r)};
+    change->kind = bytes_get_u8(&r);
+    change->member = bytes_get_u64(&r);
+    bytes_get_string(&r, change->address, sizeof(change->address));
+    return is_whole(&r) && change->kind >= RAFT_CHANGE_REMOVE &&
+           change->kind <= RAFT_CHANGE_ADDRESS;
+}
+
+size_t wire_put_change_reply(uint8_t out[WIRE_MAX_GREETING_BYTES], uint64_t seq,
+                             enum raft_refusal refusal)
+{
+    struct bytes_writer w = bytes_writer(out, WIRE_MAX_GREETING_BYTES);
+    bytes_put_u64(&w, seq);
+    bytes_put_u8(&w, (uint8_t)refusal);
+    return finish(&w);
+}
+
+bool wire_get_change_reply(uint64_t *seq, enum raft_refusal *refusal, const uint8_t *body,
+                           size_t bytes)
+{
+    struct bytes_reader r = bytes_reader(body, bytes);
+    *seq = bytes_get_u64(&r);
+    *refusal = bytes_get_u8(&r);
+    return is_whole(&r) && *refusal <= RAFT_UNSAFE;
 }

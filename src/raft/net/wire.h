@@ -6,8 +6,8 @@
  *
  *     u32 length of the body   u32 CRC-32C of type and body   u8 type   body
  *
- * Its first frame is a HELLO, answered with WELCOME or REFUSED, or a JOIN, answered with
- * JOIN_REPLY. After a WELCOME the dialler sends MESSAGE, FORWARD and FORWARD_REPLY, and the
+ * Its first frame is a HELLO, answered with WELCOME, REFUSED or REMOVED, or a JOIN, answered with
+ * JOIN_REPLY. After a WELCOME the dialler sends MESSAGE, FORWARD, CHANGE and their replies, and the
  * acceptor nothing more: its answers go over the connections that it dialled itself.
  *
  * HELLO and JOIN start with WIRE_MAGIC and the protocol version, and these fields will keep their
@@ -39,6 +39,9 @@ enum wire_type {
     WIRE_MESSAGE,
     WIRE_FORWARD,
     WIRE_FORWARD_REPLY,
+    WIRE_CHANGE,
+    WIRE_CHANGE_REPLY,
+    WIRE_REMOVED, /* in answer to a HELLO: its sender is no member any more */
 };
 
 enum wire_lane { WIRE_CONTROL = 0, WIRE_BULK, WIRE_LANES };
@@ -52,6 +55,8 @@ struct wire_hello {
     raft_id expected; /* who is believed to be at the other end */
     char expected_name[RAFT_NAME_BYTES];
     enum wire_lane lane;
+    uint64_t
+        config_index; /* of the newest configuration that has the sender as a member; 0: none */
 };
 
 struct wire_forward {
@@ -110,5 +115,13 @@ bool wire_get_forward(struct wire_forward *forward, struct buf *payloads[RAFT_MA
 
 size_t wire_put_forward_reply(uint8_t out[WIRE_MAX_HEAD_BYTES], const struct wire_forward *reply);
 bool wire_get_forward_reply(struct wire_forward *reply, const uint8_t *body, size_t bytes);
+
+size_t wire_put_change(uint8_t out[WIRE_MAX_GREETING_BYTES], const struct raft_net_change *change);
+bool wire_get_change(struct raft_net_change *change, const uint8_t *body, size_t bytes);
+
+size_t wire_put_change_reply(uint8_t out[WIRE_MAX_GREETING_BYTES], uint64_t seq,
+                             enum raft_refusal refusal);
+bool wire_get_change_reply(uint64_t *seq, enum raft_refusal *refusal, const uint8_t *body,
+                           size_t bytes);
 
 #endif

@@ -41,6 +41,7 @@ struct solo_inside {
     char leader[128];
     bool unmounted;
     unsigned snapshots;
+    char second[128]; /* what the member node2 is; empty: removed */
     unsigned sleepers;
 
     struct job *jobs; /* in order */
@@ -264,22 +265,43 @@ static size_t on_snapshot_text(void *ctx, char *out, size_t out_bytes)
     return (size_t)n;
 }
 
-/* Transfers go through at once, save those to "nobody" (no member) and to "sleeper" (never). */
+/* Under the lock. node2 is the one that can be changed, "nobody" is no member. */
+static int carry_out(struct solo_inside *in, const struct backend_order *order)
+{
+    switch (order->kind) {
+    case BACKEND_ORDER_SNAPSHOT:
+        in->snapshots++;
+        return 0;
+    case BACKEND_ORDER_TRANSFER:
+        if (strcmp(order->name, "nobody") == 0)
+            return -EINVAL;
+        snprintf(in->leader, sizeof(in->leader), "%.32s somewhere:1\n", order->name);
+        return 0;
+    case BACKEND_ORDER_MEMBER:
+        assert_string_equal(order->name, "node2");
+        snprintf(in->second, sizeof(in->second), "%s", order->text);
+        return 0;
+    case BACKEND_ORDER_REMOVE:
+        if (in->second[0] == '\0')
+            return -ENOENT;
+        in->second[0] = '\0';
+        return 0;
+    }
+    return -EINVAL;
+}
+
+/* An order for "sleeper" is never carried out. */
 static void on_order(void *ctx, struct backend_order *order)
 {
     struct solo_inside *in = ctx;
-    bool transfer = order->kind == BACKEND_ORDER_TRANSFER;
-    bool waits = transfer && strcmp(order->name, "sleeper") == 0;
-    bool refused = transfer && strcmp(order->name, "nobody") == 0;
+    bool waits = strcmp(order->name, "sleeper") == 0;
     pthread_mutex_lock(&in->lock);
     in->sleepers += waits;
-    in->snapshots += !transfer;
-    if (transfer && !waits && !refused)
-        snprintf(in->leader, sizeof(in->leader), "%.32s somewhere:1\n", order->name);
+    int status = waits ? 0 : carry_out(in, order);
     pthread_cond_broadcast(&in->cond);
     pthread_mutex_unlock(&in->lock);
     if (!waits)
-        order->done(order, refused ? -EINVAL : 0);
+        order->done(order, status);
 }
 
 /* Only of an order that waits: the others have been done before anybody could be killed. */
@@ -295,12 +317,13 @@ static void on_cancel_order(void *ctx, struct backend_order *order)
 static bool on_member(void *ctx, unsigned k, char *name, size_t name_bytes, char *text,
                       size_t text_bytes)
 {
-    (void)ctx;
-    if (k > 1)
-        return false;
+    struct solo_inside *in = ctx;
+    pthread_mutex_lock(&in->lock);
+    bool there = k == 0 || (k == 1 && in->second[0]);
     snprintf(name, name_bytes, "node%u", k + 1);
-    snprintf(text, text_bytes, "127.0.0.1:800%u %s", k + 1, k ? "nonvoter" : "voter");
-    return true;
+    snprintf(text, text_bytes, "%s", k ? in->second : "127.0.0.1:8001 voter");
+    pthread_mutex_unlock(&in->lock);
+    return there;
 }
 
 /* ---- Set up and tear down ---- */
@@ -402,6 +425,7 @@ int solo_setup(void **state)
     pthread_mutex_init(&in->lock, NULL);
     pthread_cond_init(&in->cond, NULL);
     snprintf(in->leader, sizeof(in->leader), "solo 127.0.0.1:8001\n");
+    snprintf(in->second, sizeof(in->second), "127.0.0.1:8002 nonvoter");
     in->backend = (struct backend){.ctx = in,
                                    .store = s->store,
                                    .barrier = on_barrier,

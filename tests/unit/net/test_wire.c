@@ -126,7 +126,8 @@ static void greetings_come_back(void **state)
                                .address = "127.0.0.1:8001",
                                .expected = 3,
                                .expected_name = "node2",
-                               .lane = WIRE_BULK};
+                               .lane = WIRE_BULK,
+                               .config_index = 99};
     struct wire_hello back;
     size_t bytes = wire_put_hello(out, &hello);
     assert_true(wire_get_hello(&back, out, bytes));
@@ -137,6 +138,7 @@ static void greetings_come_back(void **state)
     assert_int_equal(back.expected, 3);
     assert_string_equal(back.expected_name, "node2");
     assert_int_equal(back.lane, WIRE_BULK);
+    assert_int_equal(back.config_index, 99);
     for (size_t n = 0; n < bytes; n++)
         assert_false(n > 10 && wire_get_hello(&back, out, n));
     hello.version++; /* of a later one only the version is believed */
@@ -188,6 +190,37 @@ static void forwards_come_back(void **state)
     assert_int_equal(back.status, RAFT_FORWARD_REFUSED);
 }
 
+static void changes_come_back(void **state)
+{
+    (void)state;
+    uint8_t out[WIRE_MAX_GREETING_BYTES];
+    struct raft_net_change change = {
+        .seq = 7, .kind = RAFT_CHANGE_ADDRESS, .member = 99, .address = "127.0.0.1:8009"};
+    struct raft_net_change back;
+    size_t bytes = wire_put_change(out, &change);
+    assert_true(wire_get_change(&back, out, bytes));
+    assert_int_equal(back.seq, 7);
+    assert_int_equal(back.kind, RAFT_CHANGE_ADDRESS);
+    assert_int_equal(back.member, 99);
+    assert_string_equal(back.address, "127.0.0.1:8009");
+    for (size_t n = 0; n < bytes; n++)
+        assert_false(wire_get_change(&back, out, n));
+    change.kind = RAFT_CHANGE_ADD; /* asked for by joining only */
+    assert_false(wire_get_change(&back, out, wire_put_change(out, &change)));
+    change.kind = RAFT_CHANGE_ADDRESS + 1;
+    assert_false(wire_get_change(&back, out, wire_put_change(out, &change)));
+
+    uint64_t seq;
+    enum raft_refusal refusal;
+    bytes = wire_put_change_reply(out, 7, RAFT_UNSAFE);
+    assert_true(wire_get_change_reply(&seq, &refusal, out, bytes));
+    assert_int_equal(seq, 7);
+    assert_int_equal(refusal, RAFT_UNSAFE);
+    assert_false(wire_get_change_reply(&seq, &refusal, out, bytes - 1));
+    bytes = wire_put_change_reply(out, 7, RAFT_UNSAFE + 1);
+    assert_false(wire_get_change_reply(&seq, &refusal, out, bytes));
+}
+
 static void a_frame_that_was_changed_does_not_pass(void **state)
 {
     (void)state;
@@ -216,6 +249,7 @@ int main(void)
         cmocka_unit_test(every_message_comes_back),
         cmocka_unit_test(greetings_come_back),
         cmocka_unit_test(forwards_come_back),
+        cmocka_unit_test(changes_come_back),
         cmocka_unit_test(a_frame_that_was_changed_does_not_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
