@@ -7,6 +7,7 @@
 #include "base/report.h"
 #include "fuse/mount.h"
 #include "node/node.h"
+#include "node/recover.h"
 #include "options.h"
 
 static void on_serving(void *ctx)
@@ -28,6 +29,8 @@ int main(int argc, char **argv)
     int status = options_parse(&options, argc, argv);
     if (status != OPTIONS_RUN)
         return status == OPTIONS_DONE ? 0 : status;
+    if (options.recover)
+        return node_recover(options.node.data_dir, options.node.name, why) < 0 ? fail(why) : 0;
     if (mount_prepare(options.node.mountpoint, why) < 0)
         return fail(why);
     report_set_node(options.node.name);

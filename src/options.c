@@ -23,6 +23,7 @@ enum {
 
 static const char usage[] =
     "usage: raftfs [options] MOUNTPOINT\n"
+    "       raftfs --recover -data DIR\n"
     "\n"
     "Mounts a directory whose files are replicated by Raft to every node of a cluster.\n"
     "\n"
@@ -34,6 +35,8 @@ static const char usage[] =
     "                      $XDG_STATE_HOME/raftfs/NAME, else ~/.local/state/raftfs/NAME)\n"
     "  -nonvoter           join as a replica that never votes\n"
     "  -f                  stay in the foreground\n"
+    "  --recover           the majority is lost for ever: make this node, which must not run, a\n"
+    "                      cluster of its own; what only the others had is gone\n"
     "  -o timeout=SECONDS  how long an operation waits for a quorum (default 5)\n"
     "  -o consistency=linearizable|local\n"
     "                      what a plain read promises (default linearizable)\n"
@@ -254,6 +257,7 @@ enum {
     OPTION_JOIN,
     OPTION_DATA,
     OPTION_NONVOTER,
+    OPTION_RECOVER,
     OPTION_HELP,
     OPTION_VERSION
 };
@@ -264,6 +268,7 @@ static const struct option long_options[] = {
     {"join", required_argument, NULL, OPTION_JOIN},
     {"data", required_argument, NULL, OPTION_DATA},
     {"nonvoter", no_argument, NULL, OPTION_NONVOTER},
+    {"recover", no_argument, NULL, OPTION_RECOVER},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
     {NULL, 0, NULL, 0},
@@ -284,6 +289,9 @@ static int one_option(struct options *o, int option, const char **data)
     case OPTION_NONVOTER:
         o->node.nonvoter = true;
         return OPTIONS_RUN;
+    case OPTION_RECOVER:
+        o->recover = true;
+        return OPTIONS_RUN;
     case 'f':
         o->foreground = true;
         return OPTIONS_RUN;
@@ -299,6 +307,19 @@ static int one_option(struct options *o, int option, const char **data)
         return fail(OPTIONS_USAGE, "%s: %s", optind > 0 ? "the command line" : "raftfs",
                     "an unknown option, or one without its value");
     }
+}
+
+/* Nothing is guessed here: what is named wrong would be lost. */
+static int set_recovery(struct options *o, const char *data, bool has_mountpoint)
+{
+    if (!data || has_mountpoint)
+        return fail(OPTIONS_USAGE, "--recover needs -data DIR, and no mount point: it mounts "
+                                   "nothing; start the node afterwards");
+    int status = absolute(data, data_path);
+    if (status < 0)
+        return fail(OPTIONS_FAILED, "-data %s: %s", data, strerror(-status));
+    o->node.data_dir = data_path;
+    return OPTIONS_RUN;
 }
 
 static int set_host_name(struct options *o)
@@ -329,6 +350,8 @@ int options_parse(struct options *o, int argc, char **argv)
     }
     if (status != OPTIONS_RUN)
         return status;
+    if (o->recover)
+        return set_recovery(o, data, optind < argc);
     if (optind != argc - 1)
         return fail(OPTIONS_USAGE, argc == optind
                                        ? "say where to mount: raftfs [options] MOUNTPOINT"

@@ -171,6 +171,26 @@ static int count_boot(struct datadir *dir, char why[DATADIR_WHY_BYTES])
     return status;
 }
 
+/* Whether `name` may use what was loaded. */
+static int check_owner(const struct datadir *dir, const char *name, char why[DATADIR_WHY_BYTES])
+{
+    if (strcmp(dir->identity.name, name) != 0) {
+        snprintf(why, DATADIR_WHY_BYTES,
+                 "the data directory %s belongs to node %s, not %s: start it with -id %s, or give "
+                 "%s a directory of its own with -data",
+                 dir->path, dir->identity.name, name, dir->identity.name, name);
+        return -EEXIST;
+    }
+    if (dir->state == DATADIR_REMOVED) {
+        snprintf(why, DATADIR_WHY_BYTES,
+                 "node %s was removed from its cluster: to bring it back, start it with an empty "
+                 "-data directory and -join (%s is kept as it is)",
+                 name, dir->path);
+        return -ENOTCONN;
+    }
+    return 0;
+}
+
 int datadir_open(struct datadir *dir, const char *path, const char *name, const char *address,
                  bool joining, char why[DATADIR_WHY_BYTES])
 {
@@ -183,21 +203,32 @@ int datadir_open(struct datadir *dir, const char *path, const char *name, const 
     if (status == -ENOENT) {
         status = make_identity(dir, name, address, joining);
         dir->fresh = true;
-    } else if (status == 0 && strcmp(dir->identity.name, name) != 0) {
-        snprintf(why, DATADIR_WHY_BYTES,
-                 "the data directory %s belongs to node %s, not %s: start it with -id %s, or give "
-                 "%s a directory of its own with -data",
-                 path, dir->identity.name, name, dir->identity.name, name);
-        status = -EEXIST;
-    } else if (status == 0 && dir->state == DATADIR_REMOVED) {
-        snprintf(why, DATADIR_WHY_BYTES,
-                 "node %s was removed from its cluster: to bring it back, start it with an empty "
-                 "-data directory and -join (%s is kept as it is)",
-                 name, path);
-        status = -ENOTCONN;
+    } else if (status == 0) {
+        status = check_owner(dir, name, why);
     }
     if (status == 0)
         status = count_boot(dir, why);
+    if (status < 0)
+        datadir_close(dir);
+    return status;
+}
+
+int datadir_open_existing(struct datadir *dir, const char *path, const char *name,
+                          char why[DATADIR_WHY_BYTES])
+{
+    char identity[PATH_BYTES];
+    *dir = (struct datadir){.path = memory_strdup(path), .lock_fd = -1};
+    path_in(dir, "identity", identity);
+    int status = access(identity, F_OK) < 0 ? -errno : 0;
+    if (status < 0)
+        snprintf(why, DATADIR_WHY_BYTES, "%s is no node's data directory: %s", path,
+                 strerror(-status));
+    if (status == 0)
+        status = lock(dir, why);
+    if (status == 0)
+        status = load(dir, why);
+    if (status == 0)
+        status = check_owner(dir, *name ? name : dir->identity.name, why);
     if (status < 0)
         datadir_close(dir);
     return status;

@@ -284,7 +284,8 @@ static bool is_alone(struct node *n)
 /*
  * A peer of a cluster we are not in names this node. A node that joins adopts its cluster, synced
  * to disk before anything is accepted from it: that happens once in a directory's life, and nothing
- * else runs on the loop yet.
+ * else runs on the loop yet. Whoever means this very incarnation means the cluster that it left by
+ * --recover: nothing was lost by mistake.
  */
 static bool on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
                      const char *from_address, raft_id expected_id)
@@ -298,7 +299,8 @@ static bool on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from
         self->cluster = cluster;
         adopt = datadir_save(&n->dir) == 0;
         self->cluster = adopt ? cluster : 0;
-    } else if (n->dir.state != DATADIR_JOINING && !n->claimed && is_alone(n)) {
+    } else if (n->dir.state != DATADIR_JOINING && expected_id != self->id && !n->claimed &&
+               is_alone(n)) {
         n->claimed = true;
         snprintf(n->why, NODE_WHY_BYTES,
                  "%s at %s says that %s is a member of its cluster: to go on in it, start this "

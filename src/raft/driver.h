@@ -89,6 +89,14 @@ int raft_driver_start(struct raft_driver *driver, const struct raft_driver_start
 int raft_driver_found(const char *log_dir, const struct raft_net_identity *founder,
                       char why[RAFT_DRIVER_WHY_BYTES]);
 
+/*
+ * Makes the one voter of a cluster out of a member whose majority is lost for ever: all that its
+ * log holds, acknowledged or not, counts from now on. Synchronous; the core does not run.
+ */
+int raft_driver_recover(const char *log_dir, const struct raft_net_identity *survivor,
+                        uint64_t applied_index, uint64_t applied_term,
+                        char why[RAFT_DRIVER_WHY_BYTES]);
+
 /* An empty log, for a node that joins. */
 int raft_driver_make_log(const char *log_dir, raft_id id, char why[RAFT_DRIVER_WHY_BYTES]);
 

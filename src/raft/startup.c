@@ -12,7 +12,7 @@
 
 enum { TERM_RUNS = 16384, ENTRY_SIZES = 65536 };
 
-/* ---- A new log ---- */
+/* ---- The log ---- */
 
 struct founding {
     pthread_mutex_t lock;
@@ -30,51 +30,118 @@ static void on_founded(void *ctx, uint64_t write_id)
     pthread_mutex_unlock(&f->lock);
 }
 
-/* Makes a log and, unless `write` is NULL, waits until that first write is durable. */
-static int make_log(const char *log_dir, raft_id id, const struct raft_log_write *write,
+/* A state machine ahead of its log (a power cut took the log's tail): the log starts behind it. */
+static int align_log(struct raft_log *log, const char *log_dir, uint64_t applied_index,
+                     uint64_t applied_term, struct raft_log_recovered *recovered,
+                     char why[RAFT_DRIVER_WHY_BYTES])
+{
+    if (applied_index < recovered->base_index) {
+        snprintf(
+            why, RAFT_DRIVER_WHY_BYTES,
+            "%s begins behind entry %ju but store.db ends at %ju: they do not belong together. "
+            "Set the data directory aside and start again with -join",
+            log_dir, (uintmax_t)recovered->base_index, (uintmax_t)applied_index);
+        return -EUCLEAN;
+    }
+    if (applied_index <= recovered->last_index)
+        return 0;
+    report_warn("log: the state machine is at entry %ju, the log ends at %ju: the log starts over "
+                "behind it",
+                (uintmax_t)applied_index, (uintmax_t)recovered->last_index);
+    int status = raft_log_restart(log, applied_index, applied_term);
+    if (status < 0) {
+        snprintf(why, RAFT_DRIVER_WHY_BYTES, "%s cannot be started over: %s", log_dir,
+                 strerror(-status));
+        return status;
+    }
+    *recovered = (struct raft_log_recovered){.hard = recovered->hard,
+                                             .base_index = applied_index,
+                                             .base_term = applied_term,
+                                             .last_index = applied_index};
+    return 0;
+}
+
+/* Opens a log, which `create` makes; its writes are waited for with write_and_wait(). */
+static int open_log(const char *log_dir, raft_id id, bool create, struct founding *f,
+                    struct raft_log **log, struct raft_log_recovered *recovered,
                     char why[RAFT_DRIVER_WHY_BYTES])
 {
-    struct founding f = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
-    struct raft_log *log;
-    struct raft_log_recovered recovered;
+    *f = (struct founding){PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
     struct raft_log_options options = {
-        .dir = log_dir, .incarnation = id, .create = true, .ctx = &f, .on_durable = on_founded};
-    int status = raft_log_open(&options, &log, &recovered, why);
-    if (status < 0)
-        return status;
-    if (write) {
-        raft_log_submit(log, write);
-        pthread_mutex_lock(&f.lock);
-        while (!f.done)
-            pthread_cond_wait(&f.durable, &f.lock);
-        pthread_mutex_unlock(&f.lock);
-    }
-    raft_log_close(log);
-    return 0;
+        .dir = log_dir, .incarnation = id, .create = create, .ctx = f, .on_durable = on_founded};
+    return raft_log_open(&options, log, recovered, why);
+}
+
+static void write_and_wait(struct raft_log *log, struct founding *f,
+                           const struct raft_log_write *write)
+{
+    raft_log_submit(log, write);
+    pthread_mutex_lock(&f->lock);
+    while (!f->done)
+        pthread_cond_wait(&f->durable, &f->lock);
+    pthread_mutex_unlock(&f->lock);
+}
+
+/* Appends, in a new term, the configuration whose one voter is this node. */
+static void append_alone(struct raft_log *log, struct founding *f,
+                         const struct raft_net_identity *self, uint64_t last_index, uint64_t term)
+{
+    struct raft_config config = {.count = 1};
+    uint8_t encoded[RAFT_MAX_CONFIG_BYTES];
+    config.members[0] = (struct raft_member){.id = self->id, .voter = true};
+    memcpy(config.members[0].name, self->name, sizeof(self->name));
+    memcpy(config.members[0].address, self->address, sizeof(self->address));
+    size_t bytes = raft_config_encode(&config, encoded, sizeof(encoded));
+    struct raft_entry entry = {.index = last_index + 1,
+                               .term = term + 1,
+                               .kind = RAFT_ENTRY_CONFIG,
+                               .payload = buf_copy(encoded, (uint32_t)bytes)};
+    write_and_wait(
+        log, f,
+        &(struct raft_log_write){
+            .id = 1, .count = 1, .entries = &entry, .has_hard = true, .hard = {.term = term + 1}});
+    buf_unref(entry.payload);
 }
 
 int raft_driver_make_log(const char *log_dir, raft_id id, char why[RAFT_DRIVER_WHY_BYTES])
 {
-    return make_log(log_dir, id, NULL, why);
+    struct founding f;
+    struct raft_log *log;
+    struct raft_log_recovered recovered;
+    int status = open_log(log_dir, id, true, &f, &log, &recovered, why);
+    if (status == 0)
+        raft_log_close(log);
+    return status;
 }
 
 int raft_driver_found(const char *log_dir, const struct raft_net_identity *founder,
                       char why[RAFT_DRIVER_WHY_BYTES])
 {
-    struct raft_config config = {.count = 1};
-    uint8_t encoded[RAFT_MAX_CONFIG_BYTES];
-    config.members[0] = (struct raft_member){.id = founder->id, .voter = true};
-    memcpy(config.members[0].name, founder->name, sizeof(founder->name));
-    memcpy(config.members[0].address, founder->address, sizeof(founder->address));
-    size_t bytes = raft_config_encode(&config, encoded, sizeof(encoded));
-    struct raft_entry entry = {.index = 1,
-                               .term = 1,
-                               .kind = RAFT_ENTRY_CONFIG,
-                               .payload = buf_copy(encoded, (uint32_t)bytes)};
-    struct raft_log_write write = {
-        .id = 1, .count = 1, .entries = &entry, .has_hard = true, .hard = {.term = 1}};
-    int status = make_log(log_dir, founder->id, &write, why);
-    buf_unref(entry.payload);
+    struct founding f;
+    struct raft_log *log;
+    struct raft_log_recovered recovered;
+    int status = open_log(log_dir, founder->id, true, &f, &log, &recovered, why);
+    if (status < 0)
+        return status;
+    append_alone(log, &f, founder, 0, 0);
+    raft_log_close(log);
+    return 0;
+}
+
+int raft_driver_recover(const char *log_dir, const struct raft_net_identity *survivor,
+                        uint64_t applied_index, uint64_t applied_term,
+                        char why[RAFT_DRIVER_WHY_BYTES])
+{
+    struct founding f;
+    struct raft_log *log;
+    struct raft_log_recovered recovered;
+    int status = open_log(log_dir, survivor->id, false, &f, &log, &recovered, why);
+    if (status < 0)
+        return status;
+    status = align_log(log, log_dir, applied_index, applied_term, &recovered, why);
+    if (status == 0)
+        append_alone(log, &f, survivor, recovered.last_index, recovered.hard.term);
+    raft_log_close(log);
     return status;
 }
 
@@ -118,36 +185,6 @@ static void fill_configs(struct raft_event *event, const struct raft_log_recover
     event->start.previous_config = found > 1 ? &configs[1] : NULL;
 }
 
-/* A state machine ahead of its log (a power cut took the log's tail): the log starts behind it. */
-static int align_log(struct raft_driver *d, const struct raft_driver_start *start,
-                     struct raft_log_recovered *recovered, char why[RAFT_DRIVER_WHY_BYTES])
-{
-    if (start->applied_index < recovered->base_index) {
-        snprintf(
-            why, RAFT_DRIVER_WHY_BYTES,
-            "%s begins behind entry %ju but store.db ends at %ju: they do not belong together. "
-            "Set the data directory aside and start again with -join",
-            start->log_dir, (uintmax_t)recovered->base_index, (uintmax_t)start->applied_index);
-        return -EUCLEAN;
-    }
-    if (start->applied_index <= recovered->last_index)
-        return 0;
-    report_warn("log: the state machine is at entry %ju, the log ends at %ju: the log starts over "
-                "behind it",
-                (uintmax_t)start->applied_index, (uintmax_t)recovered->last_index);
-    int status = raft_log_restart(d->log, start->applied_index, start->applied_term);
-    if (status < 0) {
-        snprintf(why, RAFT_DRIVER_WHY_BYTES, "%s cannot be started over: %s", start->log_dir,
-                 strerror(-status));
-        return status;
-    }
-    *recovered = (struct raft_log_recovered){.hard = recovered->hard,
-                                             .base_index = start->applied_index,
-                                             .base_term = start->applied_term,
-                                             .last_index = start->applied_index};
-    return 0;
-}
-
 int raft_driver_start(struct raft_driver *d, const struct raft_driver_start *start,
                       char why[RAFT_DRIVER_WHY_BYTES])
 {
@@ -158,7 +195,8 @@ int raft_driver_start(struct raft_driver *d, const struct raft_driver_start *sta
                                        .on_durable = raft_driver_on_durable};
     int status = raft_log_open(&options, &d->log, &recovered, why);
     if (status == 0)
-        status = align_log(d, start, &recovered, why);
+        status = align_log(d->log, start->log_dir, start->applied_index, start->applied_term,
+                           &recovered, why);
     if (status < 0)
         return status;
 
