@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 
 enum { FORMAT = 1, PATH_BYTES = 4096, TEXT_BYTES = 1024 };
@@ -24,16 +25,6 @@ static const char *const state_names[] = {[DATADIR_FOUNDING] = "founding",
 static void path_in(const struct datadir *dir, const char *name, char out[PATH_BYTES])
 {
     snprintf(out, PATH_BYTES, "%s/%s", dir->path, name);
-}
-
-static int sync_directory(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    int status = fsync(fd) < 0 ? -errno : 0;
-    close(fd);
-    return status;
 }
 
 static int write_synced(const char *path, const char *text, size_t bytes)
@@ -62,7 +53,7 @@ int datadir_save(const struct datadir *dir)
     int status = write_synced(aside, text, (size_t)n);
     if (status == 0 && rename(aside, path) < 0)
         status = -errno;
-    return status < 0 ? status : sync_directory(dir->path);
+    return status < 0 ? status : file_sync_dir(dir->path);
 }
 
 static bool parse(struct datadir *dir, const char *text)
@@ -257,5 +248,5 @@ int datadir_clear(const struct datadir *dir)
         if (access(path, F_OK) == 0 && nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS) < 0)
             return -errno;
     }
-    return sync_directory(dir->path);
+    return file_sync_dir(dir->path);
 }

@@ -1,62 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 #include "node/handover.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/memory.h"
-#include "node/queue.h"
 
 enum { ASK_AGAIN_US = 100 * 1000 };
 
 struct handover {
-    uint64_t timeout_us;
-    uint64_t ask_at_us; /* the loop's */
-    pthread_mutex_t lock;
-    struct queue waiting; /* oldest first; that one's member is asked for */
+    struct orders orders;
+    uint64_t ask_at_us;
 };
-
-static struct backend_order *order_of(struct backend_link *link)
-{
-    return queue_entry(link, struct backend_order, link);
-}
 
 struct handover *handover_init(uint64_t timeout_us)
 {
     struct handover *h = memory_zalloc(sizeof(*h));
-    h->timeout_us = timeout_us;
-    pthread_mutex_init(&h->lock, NULL);
-    queue_init(&h->waiting);
+    orders_init(&h->orders, timeout_us);
     return h;
 }
 
 void handover_close(struct handover *h)
 {
-    assert(queue_empty(&h->waiting));
-    pthread_mutex_destroy(&h->lock);
+    orders_close(&h->orders);
     memory_free(h);
 }
 
-void handover_order(struct handover *h, struct backend_order *order)
+struct orders *handover_orders(struct handover *h)
 {
-    order->asked_us = clock_mono_us();
-    pthread_mutex_lock(&h->lock);
-    queue_push(&h->waiting, &order->link);
-    pthread_mutex_unlock(&h->lock);
-}
-
-void handover_cancel(struct handover *h, struct backend_order *order)
-{
-    pthread_mutex_lock(&h->lock);
-    bool ours = queue_linked(&order->link);
-    if (ours)
-        queue_remove(&order->link);
-    pthread_mutex_unlock(&h->lock);
-    if (ours)
-        order->done(order, -EINTR);
+    return &h->orders;
 }
 
 static raft_id voter_named(const struct raft_driver_status *status, const char *name)
@@ -77,7 +49,7 @@ static int outcome(const struct handover *h, const struct backend_order *order, 
         return -EINVAL;
     if (to == leader)
         return 0;
-    return now_us >= order->asked_us + h->timeout_us ? -ETIMEDOUT : 1;
+    return order_is_late(&h->orders, order, now_us) ? -ETIMEDOUT : 1;
 }
 
 /* Under the lock, which it gives up meanwhile: answers all that can be, and names who is to lead.
@@ -88,7 +60,8 @@ static raft_id answer(struct handover *h, const struct raft_driver_status *statu
     struct queue waiting;
     struct backend_link *link;
     queue_init(&waiting);
-    while ((link = queue_pop(&h->waiting))) {
+    pthread_mutex_lock(&h->orders.lock);
+    while ((link = queue_pop(&h->orders.waiting))) {
         struct backend_order *order = order_of(link);
         raft_id to = voter_named(status, order->name);
         int result = outcome(h, order, to, status->leader, now_us);
@@ -97,27 +70,24 @@ static raft_id answer(struct handover *h, const struct raft_driver_status *statu
             wanted = wanted ? wanted : to;
             continue;
         }
-        pthread_mutex_unlock(&h->lock);
+        pthread_mutex_unlock(&h->orders.lock);
         order->done(order, result);
-        pthread_mutex_lock(&h->lock);
+        pthread_mutex_lock(&h->orders.lock);
     }
-    queue_append(&waiting, &h->waiting);
-    queue_append(&h->waiting, &waiting);
+    queue_append(&waiting, &h->orders.waiting);
+    queue_append(&h->orders.waiting, &waiting);
+    pthread_mutex_unlock(&h->orders.lock);
     return wanted;
 }
 
 uint64_t handover_pump(struct handover *h, struct raft_driver *driver, uint64_t now_us)
 {
-    pthread_mutex_lock(&h->lock);
-    if (queue_empty(&h->waiting)) {
-        pthread_mutex_unlock(&h->lock);
+    if (orders_empty(&h->orders))
         return UINT64_MAX;
-    }
     struct raft_driver_status *status = memory_alloc(sizeof(*status));
     raft_driver_status(driver, status);
     raft_id wanted = answer(h, status, now_us);
     memory_free(status);
-    pthread_mutex_unlock(&h->lock);
     if (wanted == 0)
         return UINT64_MAX;
     if (now_us >= h->ask_at_us) {

@@ -6,13 +6,12 @@
  * wait meanwhile and fail no one: the leader refuses them before they are appended, and they go to
  * its successor.
  *
- * Threads: handover_order() and handover_cancel() any, the rest the loop's. No lock is held while
- * `done` or the driver is called.
+ * Threads: the loop's. No lock is held while `done` or the driver is called.
  */
 #ifndef RAFTFS_NODE_HANDOVER_H
 #define RAFTFS_NODE_HANDOVER_H
 
-#include "fuse/backend.h"
+#include "node/orders.h"
 #include "raft/driver.h"
 
 struct handover;
@@ -20,9 +19,8 @@ struct handover;
 struct handover *handover_init(uint64_t timeout_us);
 void handover_close(struct handover *handover);
 
-/* order->name is the member's. The loop should call handover_pump(). */
-void handover_order(struct handover *handover, struct backend_order *order);
-void handover_cancel(struct handover *handover, struct backend_order *order);
+/* Where orders are put, and taken back: any thread. order->name is the member's. */
+struct orders *handover_orders(struct handover *handover);
 
 /* Asks, and answers; returns the time at which to call again, or UINT64_MAX. */
 uint64_t handover_pump(struct handover *handover, struct raft_driver *driver, uint64_t now_us);

@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "node/members.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/memory.h"
-#include "node/queue.h"
 
 enum {
     ASK_AGAIN_US = 500 * 1000,  /* without an answer */
@@ -25,55 +21,31 @@ struct wish {
 };
 
 struct members {
-    uint64_t timeout_us;
-    pthread_mutex_t lock;
-    struct queue waiting;
+    struct orders orders;
+    const char *removed; /* this node's name, once it is out */
 
-    /* The loop's: the question on its way for the oldest order. */
+    /* The question on its way for the oldest order. */
     uint64_t seq;
     uint64_t ask_at_us;
-    int refused;         /* negative errno: the leader will not do it */
-    const char *removed; /* this node's name, once it is out */
+    int refused; /* negative errno: the leader will not do it */
 };
-
-static struct backend_order *order_of(struct backend_link *link)
-{
-    return queue_entry(link, struct backend_order, link);
-}
 
 struct members *members_init(uint64_t timeout_us)
 {
     struct members *m = memory_zalloc(sizeof(*m));
-    m->timeout_us = timeout_us;
-    pthread_mutex_init(&m->lock, NULL);
-    queue_init(&m->waiting);
+    orders_init(&m->orders, timeout_us);
     return m;
 }
 
 void members_close(struct members *m)
 {
-    assert(queue_empty(&m->waiting));
-    pthread_mutex_destroy(&m->lock);
+    orders_close(&m->orders);
     memory_free(m);
 }
 
-void members_order(struct members *m, struct backend_order *order)
+struct orders *members_orders(struct members *m)
 {
-    order->asked_us = clock_mono_us();
-    pthread_mutex_lock(&m->lock);
-    queue_push(&m->waiting, &order->link);
-    pthread_mutex_unlock(&m->lock);
-}
-
-void members_cancel(struct members *m, struct backend_order *order)
-{
-    pthread_mutex_lock(&m->lock);
-    bool ours = queue_linked(&order->link);
-    if (ours)
-        queue_remove(&order->link);
-    pthread_mutex_unlock(&m->lock);
-    if (ours)
-        order->done(order, -EINTR);
+    return &m->orders;
 }
 
 /* ---- What is wanted, and what is missing ---- */
@@ -193,7 +165,7 @@ static int outcome(const struct members *m, const struct backend_order *order,
     int state = examine(order, status, change);
     if (state > 0 && m->refused)
         return m->refused;
-    return state > 0 && now_us >= order->asked_us + m->timeout_us ? -ETIMEDOUT : state;
+    return state > 0 && order_is_late(&m->orders, order, now_us) ? -ETIMEDOUT : state;
 }
 
 /* Answers all that can be; false if none is left, else the oldest needs *change (kind 0: time). */
@@ -201,21 +173,21 @@ static bool answer(struct members *m, const struct raft_driver_status *status, u
                    struct raft_net_change *change)
 {
     struct backend_link *link;
-    pthread_mutex_lock(&m->lock);
-    while ((link = queue_first(&m->waiting))) {
+    pthread_mutex_lock(&m->orders.lock);
+    while ((link = queue_first(&m->orders.waiting))) {
         struct backend_order *order = order_of(link);
         int state = outcome(m, order, status, now_us, change);
         if (state > 0)
             break;
         queue_remove(link);
-        pthread_mutex_unlock(&m->lock);
+        pthread_mutex_unlock(&m->orders.lock);
         m->refused = 0;
         m->ask_at_us = 0;
         m->seq++; /* an answer that is still on its way is for nobody */
         order->done(order, state);
-        pthread_mutex_lock(&m->lock);
+        pthread_mutex_lock(&m->orders.lock);
     }
-    pthread_mutex_unlock(&m->lock);
+    pthread_mutex_unlock(&m->orders.lock);
     return link != NULL;
 }
 
@@ -224,18 +196,10 @@ void members_removed(struct members *m, const char *self)
     m->removed = self;
 }
 
-static bool idle(struct members *m)
-{
-    pthread_mutex_lock(&m->lock);
-    bool yes = queue_empty(&m->waiting);
-    pthread_mutex_unlock(&m->lock);
-    return yes;
-}
-
 uint64_t members_pump(struct members *m, struct raft_driver *driver, uint64_t now_us)
 {
     struct raft_net_change change;
-    if (idle(m))
+    if (orders_empty(&m->orders))
         return UINT64_MAX;
     struct raft_driver_status *status = memory_alloc(sizeof(*status));
     raft_driver_status(driver, status);

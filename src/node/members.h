@@ -7,13 +7,12 @@
  * until nothing is missing and all of it is committed. Asking twice is harmless, so a lost question
  * or a new leader costs a moment only.
  *
- * Threads: members_order() and members_cancel() any, the rest the loop's. No lock is held while
- * `done` or the driver is called.
+ * Threads: the loop's. No lock is held while `done` or the driver is called.
  */
 #ifndef RAFTFS_NODE_MEMBERS_H
 #define RAFTFS_NODE_MEMBERS_H
 
-#include "fuse/backend.h"
+#include "node/orders.h"
 #include "raft/driver.h"
 
 struct members;
@@ -22,11 +21,10 @@ struct members *members_init(uint64_t timeout_us);
 void members_close(struct members *members);
 
 /*
- * BACKEND_ORDER_REMOVE, or BACKEND_ORDER_MEMBER with a text of words: an address (it has a colon),
- * `voter` or `nonvoter`. The loop should call members_pump().
+ * Where orders are put, and taken back: any thread. BACKEND_ORDER_REMOVE, or BACKEND_ORDER_MEMBER
+ * with a text of words: an address (it has a colon), `voter` or `nonvoter`.
  */
-void members_order(struct members *members, struct backend_order *order);
-void members_cancel(struct members *members, struct backend_order *order);
+struct orders *members_orders(struct members *members);
 
 /* This node, `self`, is no member any more: it can carry out nothing, and learn of nothing. */
 void members_removed(struct members *members, const char *self);

@@ -2,7 +2,7 @@
 /*
  * node.c - the only room that knows all three wings.
  *
- *     mount --barrier, change--> barriers.c, changes.c --> driver (loop thread) --> log, net
+ *     mount --requests.c--> barriers.c, changes.c, … --> driver (loop thread) --> log, net
  *     store <--queries-- mount                     applier.c (apply thread) <-- committed entries
  *
  * The loop's thread runs the driver and settle(), which sends on whatever waits; other threads
@@ -10,74 +10,22 @@
  * threads, joining, mount) and the way down is its mirror image, so that each part finds what it
  * stands on.
  */
-#include "node/node.h"
-
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <uv.h>
-
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/report.h"
-#include "fuse/mount.h"
-#include "node/applier.h"
-#include "node/barriers.h"
-#include "node/changes.h"
-#include "node/contact.h"
-#include "node/datadir.h"
-#include "node/handover.h"
-#include "node/joining.h"
-#include "node/members.h"
-#include "node/snapshots.h"
-#include "node/status.h"
-#include "raft/driver.h"
-#include "store/store.h"
+#include "node/internal.h"
 
 enum {
     PATH_BYTES = 4096,
     FOUNDING_LISTEN_MS = 2 * RAFT_NET_REDIAL_MS, /* members redial within half of it */
     HOUSEKEEPING_MS = 50,                        /* only while something waits */
     HAND_OVER_MS = 1500,
-};
-
-struct node {
-    const struct node_options *options;
-    char *why;
-    uint64_t started_us;
-
-    struct datadir dir;
-    pthread_mutex_t dir_lock; /* the loop and the apply thread both change its state */
-    bool claimed;             /* a cluster that we are not in calls us its member */
-
-    uv_loop_t loop;
-    uv_async_t wake;
-    uv_timer_t housekeeping;
-    pthread_t loop_thread;
-    struct raft_driver *driver;
-    struct store *store;
-    struct contact contact;
-    struct changes *changes;
-    struct barriers *barriers;
-    struct applier *applier;
-    struct handover *handover;
-    struct members *members;
-    struct snapshots *snapshots;
-    struct mount *_Atomic mount;
-    uint64_t seen_term;
-    raft_id seen_leader;
-    atomic_bool settle_wanted; /* the loop waits for the apply thread */
-
-    struct joining joining;
-
-    atomic_bool stopping;
-    uint64_t hand_over_until_us;
-    bool closing;
 };
 
 /* ---- The loop's thread ---- */
@@ -166,7 +114,7 @@ static void on_wake(uv_async_t *async)
     settle(async->data);
 }
 
-static void wake(struct node *n)
+void node_wake(struct node *n)
 {
     uv_async_send(&n->wake);
 }
@@ -329,7 +277,7 @@ static void on_result(void *ctx, const struct store_result *result)
         return;
     if (!had_session && changes_session(n->changes))
         barriers_session_open(n->barriers);
-    wake(n);
+    node_wake(n);
 }
 
 /* The first configuration that holds this node makes a joining directory a member's. */
@@ -361,113 +309,7 @@ static void on_applied(void *ctx, uint64_t index, uint64_t log_bytes)
     barriers_applied(n->barriers, index);
     snapshots_applied(n->snapshots, index, log_bytes);
     if (atomic_exchange(&n->settle_wanted, false))
-        wake(n);
-}
-
-/* ---- What the mount asks for ---- */
-
-static void backend_barrier(void *ctx, struct backend_barrier *barrier)
-{
-    struct node *n = ctx;
-    if (barriers_submit(n->barriers, barrier))
-        wake(n);
-}
-
-static void backend_change(void *ctx, struct backend_change *change)
-{
-    struct node *n = ctx;
-    if (changes_submit(n->changes, change))
-        wake(n);
-}
-
-static void backend_order(void *ctx, struct backend_order *order)
-{
-    struct node *n = ctx;
-    if (order->kind == BACKEND_ORDER_SNAPSHOT) {
-        snapshots_order(n->snapshots, order);
-        return;
-    }
-    if (order->kind == BACKEND_ORDER_TRANSFER)
-        handover_order(n->handover, order);
-    else
-        members_order(n->members, order);
-    wake(n);
-}
-
-static void backend_cancel_barrier(void *ctx, struct backend_barrier *barrier)
-{
-    struct node *n = ctx;
-    barriers_cancel(n->barriers, barrier);
-}
-
-static void backend_cancel_change(void *ctx, struct backend_change *change)
-{
-    struct node *n = ctx;
-    changes_cancel(n->changes, change);
-}
-
-static void backend_cancel_order(void *ctx, struct backend_order *order)
-{
-    struct node *n = ctx;
-    if (order->kind == BACKEND_ORDER_SNAPSHOT)
-        snapshots_cancel(n->snapshots, order);
-    else if (order->kind != BACKEND_ORDER_TRANSFER)
-        members_cancel(n->members, order);
-    else
-        handover_cancel(n->handover, order);
-}
-
-static uint64_t backend_session(void *ctx)
-{
-    struct node *n = ctx;
-    return changes_session(n->changes);
-}
-
-static size_t backend_status_text(void *ctx, char *out, size_t out_bytes)
-{
-    struct node *n = ctx;
-    struct raft_driver_status *raft = memory_alloc(sizeof(*raft));
-    struct store_totals totals;
-    raft_driver_status(n->driver, raft);
-    store_totals(n->store, &totals);
-    pthread_mutex_lock(&n->dir_lock);
-    struct raft_net_identity identity = n->dir.identity;
-    pthread_mutex_unlock(&n->dir_lock);
-    struct status_source source = {.identity = &identity,
-                                   .raft = raft,
-                                   .store = &totals,
-                                   .snapshot_index = snapshots_index(n->snapshots),
-                                   .uptime_ms = (clock_mono_us() - n->started_us) / 1000};
-    size_t used = status_format(&source, out, out_bytes);
-    memory_free(raft);
-    return used;
-}
-
-static size_t backend_leader_text(void *ctx, char *out, size_t out_bytes)
-{
-    struct node *n = ctx;
-    struct raft_driver_status *raft = memory_alloc(sizeof(*raft));
-    raft_driver_status(n->driver, raft);
-    size_t used = status_leader(raft, out, out_bytes);
-    memory_free(raft);
-    return used;
-}
-
-static size_t backend_snapshot_text(void *ctx, char *out, size_t out_bytes)
-{
-    struct node *n = ctx;
-    return snapshots_text(n->snapshots, out, out_bytes);
-}
-
-static bool backend_member(void *ctx, unsigned k, char *name, size_t name_bytes, char *text,
-                           size_t text_bytes)
-{
-    struct node *n = ctx;
-    struct raft_driver_status *raft = memory_alloc(sizeof(*raft));
-    raft_driver_status(n->driver, raft);
-    bool found = status_member(raft, k, name, name_bytes, text, text_bytes);
-    memory_free(raft);
-    return found;
+        node_wake(n);
 }
 
 /* ---- Starting: directory, log, store ---- */
@@ -655,27 +497,14 @@ static void serve(struct node *n, void (*on_serving)(void *ctx), void *ctx)
 static void stop_loop(struct node *n)
 {
     n->stopping = true;
-    wake(n);
+    node_wake(n);
     pthread_join(n->loop_thread, NULL);
 }
 
 /* From the loop's thread on up: everything that may run only while it does. */
 static int run_threads(struct node *n, void (*on_serving)(void *ctx), void *ctx)
 {
-    struct backend backend = {.ctx = n,
-                              .store = n->store,
-                              .barrier = backend_barrier,
-                              .change = backend_change,
-                              .order = backend_order,
-                              .cancel_barrier = backend_cancel_barrier,
-                              .cancel_change = backend_cancel_change,
-                              .cancel_order = backend_cancel_order,
-                              .session = backend_session,
-                              .status_text = backend_status_text,
-                              .leader_text = backend_leader_text,
-                              .snapshot_text = backend_snapshot_text,
-                              .member = backend_member,
-                              .timeout_ms = n->options->timeout_ms};
+    struct backend backend = node_backend(n);
     bool asks = joining_start(&n->joining, n->driver, &n->dir.identity, n->options->join,
                               !n->options->nonvoter);
     pthread_create(&n->loop_thread, NULL, run_loop, n);

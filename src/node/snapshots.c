@@ -10,7 +10,7 @@
 #include <time.h>
 
 #include "base/memory.h"
-#include "node/queue.h"
+#include "node/orders.h"
 #include "store/snapshot.h"
 
 enum {
@@ -34,11 +34,6 @@ struct snapshots {
     struct queue asked;  /* for the next one */
     struct queue taking; /* for the one that is being taken */
 };
-
-static struct backend_order *order_of(struct backend_link *link)
-{
-    return queue_entry(link, struct backend_order, link);
-}
 
 static bool is_due(const struct snapshots *s)
 {

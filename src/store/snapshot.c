@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/report.h"
 #include "store/internal.h"
 #include "store/vfs.h"
@@ -25,16 +26,6 @@ enum { HEADER_WRITE_VERSION_AT = 18, HEADER_READ_VERSION_AT = 19, HEADER_ROLLBAC
 static void path_of(char path[PATH_BYTES], const char *dir, const char *name)
 {
     snprintf(path, PATH_BYTES, "%s/%s", dir, name);
-}
-
-static int sync_dir(const char *dir)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    int status = fsync(fd) < 0 ? -errno : 0;
-    close(fd);
-    return status;
 }
 
 /* ---- What is there ---- */
@@ -225,7 +216,7 @@ static int finish(const char *dir, const char *path, struct snapshot *out)
     path_of(final, dir, name);
     if (rename(path, final) < 0)
         return -errno;
-    int status = sync_dir(dir);
+    int status = file_sync_dir(dir);
     if (status < 0)
         return status;
     remove_old(dir);

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 #include "raft/log/internal.h"
 #include "raft/log/recover.h"
@@ -332,7 +333,7 @@ int raft_log_restart(struct raft_log *log, uint64_t index, uint64_t term)
     log_index_init(&log->index, index, term);
     forget_configs(log, 0);
     pthread_mutex_unlock(&log->lock);
-    return segment_sync_dir(log->dir);
+    return file_sync_dir(log->dir);
 }
 
 void raft_log_close(struct raft_log *log)

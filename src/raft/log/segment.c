@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/memory.h"
 
 enum { ZERO_BYTES = 1024 * 1024 };
@@ -17,16 +18,6 @@ enum { ZERO_BYTES = 1024 * 1024 };
 void segment_path(const char *dir, uint64_t number, char path[SEGMENT_PATH_BYTES])
 {
     snprintf(path, SEGMENT_PATH_BYTES, "%s/%08" PRIu64 ".seg", dir, number);
-}
-
-int segment_sync_dir(const char *dir)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    int status = fsync(fd) < 0 ? -errno : 0;
-    close(fd);
-    return status;
 }
 
 int segment_read(int fd, void *out, uint32_t bytes, uint32_t offset)
@@ -82,7 +73,7 @@ int segment_create(const char *dir, const struct format_header *header, uint32_t
     if (status == 0 && rename(aside, path) < 0)
         status = -errno;
     if (status == 0)
-        status = segment_sync_dir(dir);
+        status = file_sync_dir(dir);
     if (status == 0)
         return fd;
     close(fd);

@@ -22,7 +22,6 @@ int segment_create(const char *dir, const struct format_header *header, uint32_t
 int segment_list(const char *dir, uint64_t **numbers, uint32_t *count);
 
 int segment_remove(const char *dir, uint64_t number);
-int segment_sync_dir(const char *dir);
 
 /* pread(2) and pwrite(2) of all the bytes; 0 or a negative errno (-EUCLEAN: the file is short). */
 int segment_read(int fd, void *out, uint32_t bytes, uint32_t offset);

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/* internal.h - the running node, for node.c and requests.c. */
+#ifndef RAFTFS_NODE_INTERNAL_H
+#define RAFTFS_NODE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include <uv.h>
+
+#include "fuse/mount.h"
+#include "node/applier.h"
+#include "node/barriers.h"
+#include "node/changes.h"
+#include "node/datadir.h"
+#include "node/handover.h"
+#include "node/joining.h"
+#include "node/members.h"
+#include "node/node.h"
+#include "node/snapshots.h"
+
+struct node {
+    const struct node_options *options;
+    char *why;
+    uint64_t started_us;
+
+    struct datadir dir;
+    pthread_mutex_t dir_lock; /* the loop and the apply thread both change its state */
+    bool claimed;             /* a cluster that we are not in calls us its member */
+
+    uv_loop_t loop;
+    uv_async_t wake;
+    uv_timer_t housekeeping;
+    pthread_t loop_thread;
+    struct raft_driver *driver;
+    struct store *store;
+    struct contact contact;
+    struct changes *changes;
+    struct barriers *barriers;
+    struct applier *applier;
+    struct handover *handover;
+    struct members *members;
+    struct snapshots *snapshots;
+    struct mount *_Atomic mount;
+    uint64_t seen_term;
+    raft_id seen_leader;
+    atomic_bool settle_wanted; /* the loop waits for the apply thread */
+
+    struct joining joining;
+
+    atomic_bool stopping;
+    uint64_t hand_over_until_us;
+    bool closing;
+};
+
+/* The table of requests.c; any thread may use it while the loop's runs. */
+struct backend node_backend(struct node *node);
+
+/* Has the loop send on what waits. Any thread. */
+void node_wake(struct node *node);
+
+#endif
