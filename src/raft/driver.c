@@ -536,9 +536,10 @@ static void member_status(struct raft_driver *d, const struct raft_member *m, ui
     }
     out->match = raft_peer_status(d->core, m->id, now_us).match;
     if (heard) {
+        uint64_t at_us = heard->at_us;
         out->up = heard->up;
-        if (heard->at_us)
-            out->contact_ms = (int64_t)((now_us - heard->at_us) / 1000);
+        if (at_us) /* which may be later than now_us: the loop goes on meanwhile */
+            out->contact_ms = at_us < now_us ? (int64_t)((now_us - at_us) / 1000) : 0;
     }
 }
 

@@ -12,7 +12,7 @@
 
 struct member_heard {
     raft_id id;
-    uint64_t at_us;
+    _Atomic(uint64_t) at_us; /* by every message, without the lock */
     bool up;
 };
 
