@@ -7,7 +7,7 @@
 #include "base/memory.h"
 
 enum {
-    ASK_AGAIN_US = 500 * 1000,  /* without an answer */
+    ASK_AGAIN_US = 500 * 1000,  /* without an answer, or a sign that it was true */
     RETRY_US = 50 * 1000,       /* the leader is busy, or another one */
     COMMIT_POLL_US = 20 * 1000, /* the configuration is on its way */
 };
@@ -123,25 +123,15 @@ static int examine(const struct backend_order *order, const struct raft_driver_s
 
 /* ---- Asking the leader ---- */
 
-static int refusal_errno(enum raft_refusal refusal)
-{
-    switch (refusal) {
-    case RAFT_INVALID:
-        return -EINVAL;
-    case RAFT_UNSAFE:
-        return -EBUSY;
-    default:
-        return 0; /* a matter of time */
-    }
-}
-
 void members_change_done(struct members *m, uint64_t seq, enum raft_refusal refusal,
                          uint64_t now_us)
 {
     if (seq != m->seq)
         return;
-    m->refused = refusal_errno(refusal);
-    m->ask_at_us = now_us + (refusal == RAFT_ACCEPTED ? COMMIT_POLL_US : RETRY_US);
+    /* The others are a matter of time; so is RAFT_INVALID, of a change that this node has not seen.
+     */
+    m->refused = refusal == RAFT_UNSAFE ? -EBUSY : 0;
+    m->ask_at_us = now_us + (refusal == RAFT_ACCEPTED ? ASK_AGAIN_US : RETRY_US);
 }
 
 static void ask(struct members *m, struct raft_driver *driver, struct raft_net_change *change,
@@ -207,9 +197,9 @@ uint64_t members_pump(struct members *m, struct raft_driver *driver, uint64_t no
     memory_free(status);
     if (!waits)
         return UINT64_MAX;
-    if (now_us >= m->ask_at_us && change.kind)
+    if (!change.kind)
+        return now_us + COMMIT_POLL_US;
+    if (now_us >= m->ask_at_us)
         ask(m, driver, &change, now_us);
-    else if (now_us >= m->ask_at_us)
-        m->ask_at_us = now_us + COMMIT_POLL_US;
     return m->ask_at_us;
 }
