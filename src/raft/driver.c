@@ -11,12 +11,11 @@
  * Appends leave in parallel with the leader's own write; promises (votes, acknowledgements) wait in
  * the outbox until the writer thread reports their write durable.
  *
- * Two kinds of work go through the log's reader thread because the cache holds only the newest
- * entries: appends for a member far behind, and applying after a restart. A read that comes back is
- * checked against the core's present term, since the world may have moved on meanwhile.
+ * An append for a member far behind is read from the log first (reading.c). When it comes back it
+ * is checked against the core's present term, since the world may have moved on meanwhile.
  *
- * Threads: on_durable and on_read arrive on the log's threads; they only push to a queue under a
- * lock of their own and wake the loop. The loop never waits for them.
+ * Threads: on_durable arrives on the log's; it only stores a number and wakes the loop, which never
+ * waits for it.
  */
 #include "raft/internal.h"
 
@@ -25,56 +24,11 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "base/report.h"
-
-/* A read of old entries that the log's reader thread has been asked for. */
-struct fetch {
-    struct raft_driver *driver;
-    struct fetch *next;
-    struct raft_msg msg; /* the append to send with them; kind 0: they are to be applied */
-    int status;
-    uint32_t count;
-    struct raft_entry entries[];
-};
-
-/* Where the payloads of the entries that one step appends come from. */
-struct payload_source {
-    struct buf *const *payloads;
-    const struct raft_entry_meta *metas; /* NULL: proposals of the write's term */
-};
 
 static void settled(struct raft_driver *d)
 {
     if (!d->closing)
         d->callbacks.settled(d->callbacks.ctx);
-}
-
-/* ---- Old entries, through the reader thread ---- */
-
-static void on_log_read(void *ctx, int status, struct raft_entry *entries, uint32_t count)
-{
-    struct fetch *asked = ctx;
-    struct raft_driver *d = asked->driver;
-    struct fetch *got = memory_alloc(sizeof(*got) + count * sizeof(got->entries[0]));
-    *got = (struct fetch){.driver = d, .msg = asked->msg, .status = status, .count = count};
-    if (count)
-        memcpy(got->entries, entries, count * sizeof(got->entries[0]));
-    memory_free(asked);
-    pthread_mutex_lock(&d->fetch_lock);
-    got->next = d->fetched;
-    d->fetched = got;
-    pthread_mutex_unlock(&d->fetch_lock);
-    uv_async_send(&d->log_async);
-}
-
-static void fetch(struct raft_driver *d, uint64_t first, uint64_t last, const struct raft_msg *msg)
-{
-    struct fetch *asked = memory_zalloc(sizeof(*asked));
-    asked->driver = d;
-    if (msg)
-        asked->msg = *msg;
-    raft_log_read(d->log, &(struct raft_log_read){
-                              .first = first, .last = last, .ctx = asked, .on_read = on_log_read});
 }
 
 /* ---- Sending ---- */
@@ -91,7 +45,7 @@ static void send_now(struct raft_driver *d, const struct raft_msg *msg)
     if (raft_cache_get(&d->cache, first, msg->append.count, entries))
         raft_net_send(d->net, msg, entries);
     else if (raft_net_is_up(d->net, msg->to))
-        fetch(d, first, first + msg->append.count - 1, msg);
+        raft_driver_fetch(d, first, first + msg->append.count - 1, msg);
 }
 
 /* An append whose entries had to be read from disk; fewer than asked for are fine (raft.h). */
@@ -121,56 +75,6 @@ static void send_all(struct raft_driver *d)
         else
             raft_outbox_put(&d->outbox, s);
     }
-}
-
-/* ---- Applying ---- */
-
-static void hand_over_entries(struct raft_driver *d, const struct raft_entry *entries,
-                              uint32_t count)
-{
-    assert(count > 0 && entries[0].index == d->handed_index + 1);
-    d->handed_index = entries[count - 1].index;
-    d->callbacks.apply(d->callbacks.ctx, entries, count);
-}
-
-static void apply_fetched(struct raft_driver *d, struct fetch *f)
-{
-    d->apply_fetching = false;
-    if (f->status < 0)
-        report_fatal("log: entry %ju, which is committed, cannot be read back: %s. Stop this node, "
-                     "set its data directory aside and start it again with -join",
-                     (uintmax_t)(d->handed_index + 1), strerror(-f->status));
-    hand_over_entries(d, f->entries, f->count);
-}
-
-/* Gives the node what is committed, as long as it does not fall too far behind. */
-static void feed_apply(struct raft_driver *d)
-{
-    struct raft_entry entries[RAFT_MAX_APPEND_ENTRIES];
-    uint64_t commit = raft_commit_index(d->core);
-    while (d->handed_index < commit && !d->apply_fetching) {
-        uint64_t first = d->handed_index + 1;
-        uint64_t backlog = d->handed_index - d->applied_index;
-        if (backlog >= RAFT_DRIVER_APPLY_BYTES / 1024)
-            return;
-        uint32_t count = commit - d->handed_index < RAFT_MAX_APPEND_ENTRIES
-                             ? (uint32_t)(commit - d->handed_index)
-                             : RAFT_MAX_APPEND_ENTRIES;
-        if (!raft_cache_get(&d->cache, first, count, entries)) {
-            d->apply_fetching = true;
-            fetch(d, first, first + count - 1, NULL);
-            return;
-        }
-        for (uint32_t i = 0; i < count; i++)
-            buf_ref(entries[i].payload);
-        hand_over_entries(d, entries, count);
-    }
-}
-
-void raft_driver_applied(struct raft_driver *d, uint64_t index)
-{
-    d->applied_index = index;
-    feed_apply(d);
 }
 
 /* ---- One step ---- */
@@ -258,7 +162,8 @@ static void settle_members(struct raft_driver *d)
     raft_net_expel_removed(d->net);
 }
 
-static void step(struct raft_driver *d, struct raft_event *event, struct payload_source source)
+void raft_driver_step_with(struct raft_driver *d, struct raft_event *event,
+                           struct payload_source source)
 {
     event->now_us = clock_mono_us();
     pthread_mutex_lock(&d->core_lock);
@@ -272,7 +177,7 @@ static void step(struct raft_driver *d, struct raft_event *event, struct payload
     for (uint32_t i = 0; i < d->out->read_count; i++)
         d->callbacks.read_done(d->callbacks.ctx, d->out->reads[i].token, d->out->reads[i].index,
                                d->out->reads[i].ok);
-    feed_apply(d);
+    raft_driver_feed(d);
     arm_timer(d, event->now_us);
     if (d->out->changed) {
         raft_driver_adopt_members(d);
@@ -283,7 +188,7 @@ static void step(struct raft_driver *d, struct raft_event *event, struct payload
 
 void raft_driver_step(struct raft_driver *d, struct raft_event *event)
 {
-    step(d, event, (struct payload_source){0});
+    raft_driver_step_with(d, event, (struct payload_source){0});
 }
 
 static void on_wake(uv_timer_t *timer)
@@ -302,43 +207,27 @@ void raft_driver_on_durable(void *ctx, uint64_t write_id)
     uv_async_send(&d->log_async);
 }
 
-static struct fetch *take_fetched(struct raft_driver *d)
-{
-    pthread_mutex_lock(&d->fetch_lock);
-    struct fetch *newest_first = d->fetched;
-    d->fetched = NULL;
-    pthread_mutex_unlock(&d->fetch_lock);
-    struct fetch *list = NULL;
-    while (newest_first) {
-        struct fetch *f = newest_first;
-        newest_first = f->next;
-        f->next = list;
-        list = f;
-    }
-    return list;
-}
-
 static void on_log_async(uv_async_t *async)
 {
     struct raft_driver *d = async->data;
-    for (struct fetch *f = take_fetched(d), *next; f; f = next) {
+    for (struct fetch *f = raft_driver_take_fetched(d), *next; f; f = next) {
         next = f->next;
         if (f->msg.kind)
             send_fetched(d, f);
         else
-            apply_fetched(d, f);
+            raft_driver_apply_fetched(d, f);
         memory_free(f);
     }
     uint64_t durable = atomic_load(&d->log_durable_write);
     if (durable > d->durable_write)
         raft_driver_step(d, &(struct raft_event){.kind = RAFT_PERSISTED, .persisted = {durable}});
-    feed_apply(d);
+    raft_driver_feed(d);
     settled(d);
 }
 
 /* ---- What the net brings ---- */
 
-static struct member_heard *heard_of(struct raft_driver *d, raft_id peer)
+struct member_heard *raft_driver_heard(struct raft_driver *d, raft_id peer)
 {
     for (uint32_t i = 0; i < RAFT_MAX_MEMBERS; i++)
         if (d->heard[i].id == peer)
@@ -350,30 +239,16 @@ static void on_message(void *ctx, const struct raft_msg *msg, struct buf **paylo
 {
     struct raft_driver *d = ctx;
     if (d->core && !d->closing) {
-        struct member_heard *heard = heard_of(d, msg->from);
+        struct member_heard *heard = raft_driver_heard(d, msg->from);
         if (heard)
             heard->at_us = clock_mono_us();
-        step(d, &(struct raft_event){.kind = RAFT_MESSAGE, .message = msg},
-             (struct payload_source){.payloads = payloads, .metas = msg->append.entries});
+        raft_driver_step_with(
+            d, &(struct raft_event){.kind = RAFT_MESSAGE, .message = msg},
+            (struct payload_source){.payloads = payloads, .metas = msg->append.entries});
         settled(d);
     }
     for (uint32_t i = 0; msg->kind == RAFT_MSG_APPEND && i < msg->append.count; i++)
         buf_unref(payloads[i]);
-}
-
-static enum raft_driver_sent append(struct raft_driver *d, struct buf *const *payloads,
-                                    uint32_t count)
-{
-    uint32_t bytes[RAFT_MAX_PROPOSE];
-    assert(count <= RAFT_MAX_PROPOSE);
-    for (uint32_t i = 0; i < count; i++) {
-        if (!d->callbacks.stamp(d->callbacks.ctx, payloads[i]))
-            return RAFT_SENT_NOWHERE;
-        bytes[i] = payloads[i]->bytes;
-    }
-    step(d, &(struct raft_event){.kind = RAFT_PROPOSE, .propose = {count, bytes}},
-         (struct payload_source){.payloads = payloads});
-    return d->out->refusal == RAFT_ACCEPTED ? RAFT_SENT_APPENDED : RAFT_SENT_NOWHERE;
 }
 
 static void on_forward(void *ctx, raft_id from, uint64_t seq, struct buf **payloads, uint32_t count)
@@ -381,7 +256,7 @@ static void on_forward(void *ctx, raft_id from, uint64_t seq, struct buf **paylo
     struct raft_driver *d = ctx;
     enum raft_driver_sent sent = RAFT_SENT_NOWHERE;
     if (d->core && !d->closing && raft_role(d->core) == RAFT_LEADER)
-        sent = append(d, payloads, count);
+        sent = raft_driver_append(d, payloads, count);
     raft_net_forward_reply(d->net, from, seq, count,
                            sent == RAFT_SENT_APPENDED ? RAFT_FORWARD_APPENDED
                                                       : RAFT_FORWARD_REFUSED);
@@ -404,7 +279,7 @@ static void on_forward_reply(void *ctx, raft_id from, uint64_t seq, uint32_t cou
 static void set_up(struct raft_driver *d, raft_id peer, bool up)
 {
     pthread_mutex_lock(&d->core_lock);
-    struct member_heard *heard = heard_of(d, peer);
+    struct member_heard *heard = raft_driver_heard(d, peer);
     if (heard)
         heard->up = up;
     pthread_mutex_unlock(&d->core_lock);
@@ -452,120 +327,6 @@ static bool on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from
     struct raft_driver *d = ctx;
     return d->callbacks.claim(d->callbacks.ctx, cluster, from, from_name, from_address,
                               expected_id);
-}
-
-/* ---- Requests of the node ---- */
-
-enum raft_driver_sent raft_driver_propose(struct raft_driver *d, uint64_t seq,
-                                          struct buf *const *payloads, uint32_t count)
-{
-    if (raft_role(d->core) == RAFT_LEADER)
-        return append(d, payloads, count);
-    raft_id leader = raft_leader(d->core);
-    if (leader == 0 || !raft_net_forward(d->net, leader, seq, payloads, count))
-        return RAFT_SENT_NOWHERE;
-    return RAFT_SENT_FORWARDED;
-}
-
-bool raft_driver_read(struct raft_driver *d, uint64_t token)
-{
-    raft_driver_step(d, &(struct raft_event){.kind = RAFT_READ, .read = {token}});
-    return d->out->refusal == RAFT_ACCEPTED;
-}
-
-void raft_driver_transfer(struct raft_driver *d, raft_id to)
-{
-    raft_driver_step(d, &(struct raft_event){.kind = RAFT_TRANSFER, .transfer = {to}});
-}
-
-void raft_driver_hand_over(struct raft_driver *d)
-{
-    if (raft_role(d->core) != RAFT_LEADER)
-        return;
-    const struct raft_config *config = raft_config(d->core, NULL);
-    uint64_t now_us = clock_mono_us(), best_match = 0;
-    raft_id best = 0;
-    for (uint32_t i = 0; i < config->count; i++) {
-        const struct raft_member *m = &config->members[i];
-        struct raft_peer_status s = raft_peer_status(d->core, m->id, now_us);
-        if (m->id == d->identity.id || !m->voter || s.contact_us > RAFT_DRIVER_ELECTION_US)
-            continue;
-        if (best == 0 || s.match > best_match) {
-            best = m->id;
-            best_match = s.match;
-        }
-    }
-    if (best)
-        raft_driver_transfer(d, best);
-}
-
-void raft_driver_join(struct raft_driver *d, const char *addresses,
-                      const struct raft_net_join *join,
-                      void (*on_reply)(void *ctx, const struct raft_net_join_reply *reply),
-                      void *ctx)
-{
-    raft_net_join_start(d->net, addresses, join, on_reply, ctx);
-}
-
-void raft_driver_set_cluster(struct raft_driver *d, uint64_t cluster)
-{
-    d->identity.cluster = cluster;
-    raft_net_set_cluster(d->net, cluster);
-}
-
-raft_id raft_driver_leader(const struct raft_driver *d)
-{
-    return raft_leader(d->core);
-}
-
-uint64_t raft_driver_commit_index(const struct raft_driver *d)
-{
-    return raft_commit_index(d->core);
-}
-
-static void member_status(struct raft_driver *d, const struct raft_member *m, uint64_t now_us,
-                          struct raft_driver_member_status *out)
-{
-    const struct member_heard *heard = heard_of(d, m->id);
-    *out = (struct raft_driver_member_status){.member = *m, .contact_ms = -1};
-    if (m->id == d->identity.id) {
-        out->match = raft_durable_index(d->core);
-        out->contact_ms = 0;
-        out->up = true;
-        return;
-    }
-    out->match = raft_peer_status(d->core, m->id, now_us).match;
-    if (heard) {
-        uint64_t at_us = heard->at_us;
-        out->up = heard->up;
-        if (at_us) /* which may be later than now_us: the loop goes on meanwhile */
-            out->contact_ms = at_us < now_us ? (int64_t)((now_us - at_us) / 1000) : 0;
-    }
-}
-
-void raft_driver_status(struct raft_driver *d, struct raft_driver_status *out)
-{
-    pthread_mutex_lock(&d->core_lock);
-    uint64_t now_us = clock_mono_us();
-    uint64_t config_index = 0;
-    const struct raft_config *config = raft_config(d->core, &config_index);
-    const struct raft_member *self = raft_config_find(config, d->identity.id);
-    *out = (struct raft_driver_status){
-        .role = raft_role(d->core),
-        .voter = self && (self->voter || self->voter_out),
-        .quorum = raft_has_quorum(d->core, now_us),
-        .term = raft_term(d->core),
-        .leader = raft_leader(d->core),
-        .elections = raft_elections(d->core),
-        .commit_index = raft_commit_index(d->core),
-        .last_index = raft_last_index(d->core),
-        .base_index = raft_base_index(d->core),
-        .config_committed = config_index <= raft_commit_index(d->core),
-        .member_count = config->count,
-    };
-    for (uint32_t i = 0; i < config->count; i++)
-        member_status(d, &config->members[i], now_us, &out->members[i]);
-    pthread_mutex_unlock(&d->core_lock);
 }
 
 /* ---- Starting and closing ---- */
@@ -641,7 +402,7 @@ void raft_driver_close(struct raft_driver *d, void (*on_closed)(void *ctx), void
     d->closed_ctx = ctx;
     if (d->log)
         raft_log_close(d->log);
-    for (struct fetch *f = take_fetched(d), *next; f; f = next) {
+    for (struct fetch *f = raft_driver_take_fetched(d), *next; f; f = next) {
         next = f->next;
         for (uint32_t i = 0; i < f->count; i++)
             buf_unref(f->entries[i].payload);

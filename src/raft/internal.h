@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* internal.h - the driver's state, for its own files: driver.c, startup.c, admission.c. */
+/*
+ * internal.h - the driver's state, for its own files: driver.c (steps), reading.c, applying.c,
+ * requests.c, startup.c, admission.c.
+ */
 #ifndef RAFTFS_RAFT_INTERNAL_H
 #define RAFTFS_RAFT_INTERNAL_H
 
@@ -9,6 +12,22 @@
 #include "raft/cache.h"
 #include "raft/driver.h"
 #include "raft/outbox.h"
+
+/* A read of old entries that the log's reader thread has been asked for. */
+struct fetch {
+    struct raft_driver *driver;
+    struct fetch *next;
+    struct raft_msg msg; /* the append to send with them; kind 0: they are to be applied */
+    int status;
+    uint32_t count;
+    struct raft_entry entries[];
+};
+
+/* Where the payloads of the entries that one step appends come from. */
+struct payload_source {
+    struct buf *const *payloads;
+    const struct raft_entry_meta *metas; /* NULL: proposals of the write's term */
+};
 
 struct member_heard {
     raft_id id;
@@ -52,6 +71,34 @@ struct raft_driver {
 
 /* One event without payloads through the core, and its effects. */
 void raft_driver_step(struct raft_driver *driver, struct raft_event *event);
+
+/* The same, with payloads. */
+void raft_driver_step_with(struct raft_driver *driver, struct raft_event *event,
+                           struct payload_source source);
+
+/* Stamps and proposes; for whoever leads. */
+enum raft_driver_sent raft_driver_append(struct raft_driver *driver, struct buf *const *payloads,
+                                         uint32_t count);
+
+/* What was heard of a member; NULL: it is none. */
+struct member_heard *raft_driver_heard(struct raft_driver *driver, raft_id peer);
+
+/* ---- reading.c ---- */
+
+/* Has [first, last] read: for `msg`, the append that carries them, or (NULL) to be applied. */
+void raft_driver_fetch(struct raft_driver *driver, uint64_t first, uint64_t last,
+                       const struct raft_msg *msg);
+/* What has been read, oldest first; the caller frees each one and what it refers to. */
+struct fetch *raft_driver_take_fetched(struct raft_driver *driver);
+
+/* ---- applying.c ---- */
+
+/* Gives the node what is committed, as long as it does not fall too far behind. */
+void raft_driver_feed(struct raft_driver *driver);
+/* The entries of a fetch without a message; their references pass over. */
+void raft_driver_apply_fetched(struct raft_driver *driver, struct fetch *fetched);
+
+/* ---- startup.c, admission.c, and callbacks of log and net ---- */
 
 /* Tells the net of the members that the core has now. */
 void raft_driver_adopt_members(struct raft_driver *driver);
