@@ -58,6 +58,11 @@ struct raft_member {
     bool voter;     /* of the incoming (new) configuration */
     bool voter_out; /* of the outgoing (old) one; only in a joint configuration */
     bool promote;   /* a learner that becomes a voter as soon as it has caught up */
+    /*
+     * A learner that takes this member's place, name and vote as soon as it has caught up: a wiped
+     * node comes back under its old name. 0: none.
+     */
+    raft_id replaces;
     char name[RAFT_NAME_BYTES];
     char address[RAFT_ADDRESS_BYTES];
 };
@@ -119,6 +124,13 @@ enum raft_msg_kind {
     RAFT_MSG_READ_REPLY,
     RAFT_MSG_TIMEOUT_NOW,
     RAFT_MSG_TRANSFER,
+    RAFT_MSG_SNAPSHOT,
+};
+
+/* What a member says of its disk with each answer to the leader. */
+struct raft_disk_state {
+    bool full;    /* the log has only its reserve left */
+    bool stalled; /* a write has made no progress for an election timeout */
 };
 
 struct raft_msg {
@@ -149,6 +161,7 @@ struct raft_msg {
             /* Not ok: the last index that may match, and its term (thesis 5.3's fast back-up). */
             uint64_t hint_index;
             uint64_t hint_term;
+            struct raft_disk_state disk;
         } append_reply;
         struct {
             uint64_t commit; /* never above what the receiver is known to hold */
@@ -156,6 +169,7 @@ struct raft_msg {
         } heartbeat;
         struct {
             uint64_t round;
+            struct raft_disk_state disk;
         } heartbeat_reply;
         struct {
             uint64_t token; /* READ: the asker's */
@@ -168,6 +182,10 @@ struct raft_msg {
         struct { /* TRANSFER: a member asks the leader to hand over */
             raft_id to;
         } transfer;
+        struct { /* SNAPSHOT: the leader's log begins behind this entry, the receiver needs it */
+            uint64_t index;
+            uint64_t term;
+        } snapshot;
     };
 };
 
@@ -183,6 +201,8 @@ enum raft_event_kind {
     RAFT_READ,
     RAFT_TRANSFER,
     RAFT_PEER_LOST, /* the connection to a peer was reset or refused: its process has died */
+    RAFT_INSTALLED, /* the state machine was replaced by a snapshot, and is synced */
+    RAFT_DISK,      /* this node's log has no room left but its reserve, or has room again */
 };
 
 enum raft_change_kind {
@@ -191,6 +211,7 @@ enum raft_change_kind {
     RAFT_CHANGE_PROMOTE, /* member.id: from now on wanted as a voter */
     RAFT_CHANGE_DEMOTE,  /* member.id: a learner from now on */
     RAFT_CHANGE_ADDRESS, /* member.id lives at member.address */
+    RAFT_CHANGE_REPLACE, /* `member`, as a learner, to take the place of the member `replaces` */
 };
 
 struct raft_event {
@@ -222,10 +243,12 @@ struct raft_event {
         struct {
             uint32_t count; /* at most RAFT_MAX_PROPOSE; all are appended, or none */
             const uint32_t *bytes;
+            bool reserve; /* frees space (a removal): accepted when disks are full, too */
         } propose;
         struct {
             enum raft_change_kind kind;
             struct raft_member member;
+            raft_id replaces; /* REPLACE */
         } change;
         struct {
             uint64_t token; /* the caller's, new each time */
@@ -236,6 +259,15 @@ struct raft_event {
         struct {
             raft_id peer;
         } lost;
+        struct { /* the state machine now stands at `index`, as the cluster committed it */
+            uint64_t index;
+            uint64_t term;
+            uint64_t config_index;
+            const struct raft_config *config;
+        } installed;
+        struct {
+            bool full;
+        } disk;
     };
 };
 
@@ -257,15 +289,19 @@ enum raft_refusal {
     RAFT_MOVING,     /* leadership is being handed over: ask again later */
     RAFT_INVALID,    /* such a member does not exist, or exists already */
     RAFT_UNSAFE,     /* the voters that answer would be no majority afterwards */
+    RAFT_NO_SPACE,   /* the leader's disk or a majority's is full: only removals pass */
 };
 
 /*
- * One write to the log, in this order: drop all from truncate_from on, append [first, first +
- * count), set the hard state; durable together. Entries that the core itself makes (no-op,
- * configuration) are in `own`.
+ * One write to the log, in this order: begin anew behind restart_index, drop all from truncate_from
+ * on, append [first, first + count), set the hard state; durable together. Entries that the core
+ * itself makes (no-op, configuration) are in `own`.
  */
 struct raft_write {
-    uint64_t id;            /* 0: nothing to write in this step. Else grows by one each time */
+    uint64_t id; /* 0: nothing to write in this step. Else grows by one each time */
+    /* 0: none. Else every entry goes, and the log begins behind this one; hard state stays. */
+    uint64_t restart_index;
+    uint64_t restart_term;
     uint64_t truncate_from; /* 0: nothing to drop */
     uint64_t first;
     uint32_t count; /* entries; from the proposal or the append message's tail, or own */
@@ -296,7 +332,12 @@ struct raft_effects {
     struct raft_send sends[RAFT_MAX_SENDS];
     uint32_t read_count;
     struct raft_read_done reads[RAFT_MAX_READS];
-    uint64_t commit_index;     /* everything up to here may be applied */
+    uint64_t commit_index; /* everything up to here may be applied */
+    /*
+     * 0: none wanted. Else a snapshot at or above this index, from any member that has one: wanted
+     * again and again until RAFT_INSTALLED.
+     */
+    uint64_t need_snapshot_index;
     enum raft_refusal refusal; /* of this step's RAFT_PROPOSE, CHANGE, READ or TRANSFER */
     uint64_t first_index;      /* of this step's accepted RAFT_PROPOSE or CHANGE */
     bool changed;              /* role, term, leader, quorum or configuration did */
@@ -354,6 +395,7 @@ struct raft_peer_status {
     uint64_t match;
     uint64_t contact_us; /* now - last answer; UINT64_MAX: none yet. On the leader only */
     bool pipelining;
+    bool snapshot; /* it waits for one, since the log begins behind its next entry */
 };
 
 /* What the leader knows of a member; zeroes on other nodes. */

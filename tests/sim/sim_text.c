@@ -25,7 +25,7 @@ char sim_role_text(enum raft_role role)
 const char *sim_refusal_text(enum raft_refusal refusal)
 {
     static const char *const names[] = {"accepted", "not leader", "no leader", "busy",
-                                        "moving",   "invalid",    "unsafe"};
+                                        "moving",   "invalid",    "unsafe",    "no space"};
     return names[refusal];
 }
 
@@ -42,6 +42,7 @@ static const char *const msg_names[] = {
     [RAFT_MSG_READ_REPLY] = "read-reply",
     [RAFT_MSG_TIMEOUT_NOW] = "timeout-now",
     [RAFT_MSG_TRANSFER] = "transfer",
+    [RAFT_MSG_SNAPSHOT] = "snapshot",
 };
 
 static void add_append_text(char out[SIM_TEXT_BYTES], const struct raft_msg *m)
@@ -93,6 +94,9 @@ void sim_msg_text(char out[SIM_TEXT_BYTES], const struct raft_msg *m)
     case RAFT_MSG_TRANSFER:
         add(out, " to %" PRIu64, m->transfer.to);
         break;
+    case RAFT_MSG_SNAPSHOT:
+        add(out, " base %" PRIu64 ":%" PRIu64, m->snapshot.index, m->snapshot.term);
+        break;
     }
 }
 
@@ -141,7 +145,7 @@ void sim_event_text(char out[SIM_TEXT_BYTES], const struct raft_event *e)
     static const char *const changes[] = {
         [RAFT_CHANGE_ADD] = "add",         [RAFT_CHANGE_REMOVE] = "remove",
         [RAFT_CHANGE_PROMOTE] = "promote", [RAFT_CHANGE_DEMOTE] = "demote",
-        [RAFT_CHANGE_ADDRESS] = "address",
+        [RAFT_CHANGE_ADDRESS] = "address", [RAFT_CHANGE_REPLACE] = "replace",
     };
     out[0] = '\0';
     switch (e->kind) {
@@ -172,6 +176,12 @@ void sim_event_text(char out[SIM_TEXT_BYTES], const struct raft_event *e)
         break;
     case RAFT_PEER_LOST:
         add(out, "peer lost %" PRIu64, e->lost.peer);
+        break;
+    case RAFT_INSTALLED:
+        add(out, "installed %" PRIu64 ":%" PRIu64, e->installed.index, e->installed.term);
+        break;
+    case RAFT_DISK:
+        add(out, "disk %s", e->disk.full ? "full" : "has room");
         break;
     }
 }

@@ -46,7 +46,7 @@ struct raft {
     uint64_t commit_index;
     uint64_t term_start_index; /* leader: its no-op; reads and changes wait until it is committed */
     uint64_t uncommitted_bytes;
-    uint64_t hard_write; /* the write that made the present hard state durable */
+    uint64_t hard_write; /* the write that promises wait for: of the hard state, of a restart */
 
     struct raft_config config; /* the newest, committed or not */
     uint64_t config_index;
@@ -106,6 +106,11 @@ bool leader_settled(const struct raft *r);
 /* ---- follower.c ---- */
 void follower_on_append(struct raft *r, const struct raft_msg *m);
 void follower_on_heartbeat(struct raft *r, const struct raft_msg *m);
+void follower_acknowledge(struct raft *r, raft_id leader, uint64_t match);
+
+/* ---- snapshot.c ---- */
+void snapshot_on_offer(struct raft *r, const struct raft_msg *m);
+void snapshot_installed(struct raft *r, const struct raft_event *e);
 
 /* ---- read.c ---- */
 void read_ask(struct raft *r, uint64_t token);
@@ -133,6 +138,7 @@ bool effects_send(struct raft *r, const struct raft_msg *m, uint64_t after_write
 uint64_t effects_write_hard(struct raft *r);
 uint64_t effects_write_entries(struct raft *r, uint64_t truncate_from, uint32_t count,
                                uint32_t skip);
+void effects_write_restart(struct raft *r);
 void effects_read_done(struct raft *r, uint64_t token, uint64_t index, bool ok);
 bool effects_write_room(const struct raft *r);
 

@@ -13,6 +13,8 @@ void effects_begin(struct raft *r, struct raft_effects *out)
 {
     r->out = out;
     out->write.id = 0;
+    out->write.restart_index = 0;
+    out->write.restart_term = 0;
     out->write.truncate_from = 0;
     out->write.first = 0;
     out->write.count = 0;
@@ -23,6 +25,7 @@ void effects_begin(struct raft *r, struct raft_effects *out)
     out->write.own_bytes = 0;
     out->send_count = 0;
     out->read_count = 0;
+    out->need_snapshot_index = 0;
     out->refusal = RAFT_ACCEPTED;
     out->first_index = 0;
     out->changed = false;
@@ -64,6 +67,16 @@ uint64_t effects_write_hard(struct raft *r)
     r->out->write.has_hard = true;
     r->out->write.hard = r->hard;
     return r->hard_write = begin(r);
+}
+
+/* Call it when the view has begun anew. What we promise from now on counts on it. */
+void effects_write_restart(struct raft *r)
+{
+    struct raft_write *w = &r->out->write;
+    assert(w->count == 0 && w->truncate_from == 0);
+    w->restart_index = r->log.base_index;
+    w->restart_term = r->log.base_term;
+    r->hard_write = begin(r);
 }
 
 /* Call it when the view holds the entries already. */

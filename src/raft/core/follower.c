@@ -9,13 +9,13 @@
  */
 #include "raft/core/core.h"
 
-static void reply(struct raft *r, const struct raft_msg *m, bool ok, uint64_t match,
-                  uint64_t hint_index, uint64_t after_write)
+static void reply(struct raft *r, raft_id leader, bool ok, uint64_t match, uint64_t hint_index,
+                  uint64_t after_write)
 {
     effects_send(
         r,
         &(struct raft_msg){.kind = RAFT_MSG_APPEND_REPLY,
-                           .to = m->from,
+                           .to = leader,
                            .term = r->hard.term,
                            .append_reply = {.ok = ok,
                                             .match = match,
@@ -94,6 +94,13 @@ static uint64_t write_of(const struct raft *r, uint64_t index)
     return id;
 }
 
+/* Tells the leader that we hold what it holds up to here, as soon as that is durable. */
+void follower_acknowledge(struct raft *r, raft_id leader, uint64_t match)
+{
+    uint64_t needs = write_of(r, match);
+    reply(r, leader, true, match, 0, needs > r->hard_write ? needs : r->hard_write);
+}
+
 void follower_on_append(struct raft *r, const struct raft_msg *m)
 {
     uint64_t prev = m->append.prev_index;
@@ -102,7 +109,7 @@ void follower_on_append(struct raft *r, const struct raft_msg *m)
         return;
     }
     if (prev > r->log.last_index) {
-        reply(r, m, false, prev, r->log.last_index, 0);
+        reply(r, m->from, false, prev, r->log.last_index, 0);
         return;
     }
     if (prev >= r->log.base_index && logview_term(&r->log, prev) != m->append.prev_term) {
@@ -111,7 +118,7 @@ void follower_on_append(struct raft *r, const struct raft_msg *m)
             return;
         }
         uint64_t hint = logview_last_at_most(&r->log, prev - 1, m->append.prev_term);
-        reply(r, m, false, prev, hint, 0);
+        reply(r, m->from, false, prev, hint, 0);
         return;
     }
     uint32_t held = already_held(r, m);
@@ -126,8 +133,7 @@ void follower_on_append(struct raft *r, const struct raft_msg *m)
     }
     uint64_t matched = prev + m->append.count;
     follow_commit(r, m->append.commit, matched);
-    uint64_t needs = write_of(r, matched);
-    reply(r, m, true, matched, 0, needs > r->hard_write ? needs : r->hard_write);
+    follower_acknowledge(r, m->from, matched);
 }
 
 void follower_on_heartbeat(struct raft *r, const struct raft_msg *m)

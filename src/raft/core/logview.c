@@ -108,6 +108,16 @@ void logview_compact(struct logview *v, uint64_t index)
     v->run_count -= gone;
 }
 
+void logview_restart(struct logview *v, uint64_t index, uint64_t term)
+{
+    v->base_index = v->last_index = v->durable_index = index;
+    v->base_term = term;
+    v->run_count = 0;
+    v->sizes_from = index + 1;
+    for (uint32_t i = 0; i < v->write_count; i++)
+        v->writes[(v->write_head + i) % LOGVIEW_MAX_WRITES].end_index = index;
+}
+
 bool logview_size(const struct logview *v, uint64_t index, uint32_t *bytes)
 {
     if (index < v->sizes_from || index > v->last_index)

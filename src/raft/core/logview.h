@@ -58,6 +58,9 @@ void logview_append(struct logview *v, uint64_t term, uint32_t bytes);
 void logview_truncate(struct logview *v, uint64_t from);
 void logview_compact(struct logview *v, uint64_t index);
 
+/* Every entry goes; the log begins anew behind this one, which is durable elsewhere. */
+void logview_restart(struct logview *v, uint64_t index, uint64_t term);
+
 /* False if the entry's size is no longer known. */
 bool logview_size(const struct logview *v, uint64_t index, uint32_t *bytes);
 

@@ -118,6 +118,8 @@ static bool apply_change(struct raft_config *c, enum raft_change_kind kind,
             return false;
         memcpy(known->address, m->address, sizeof(known->address));
         return true;
+    case RAFT_CHANGE_REPLACE:
+        return false;
     }
     return false;
 }

@@ -78,7 +78,8 @@ static void start(struct raft *r, const struct raft_event *e)
 
 static bool from_leader(enum raft_msg_kind kind)
 {
-    return kind == RAFT_MSG_APPEND || kind == RAFT_MSG_HEARTBEAT || kind == RAFT_MSG_TIMEOUT_NOW;
+    return kind == RAFT_MSG_APPEND || kind == RAFT_MSG_HEARTBEAT || kind == RAFT_MSG_TIMEOUT_NOW ||
+           kind == RAFT_MSG_SNAPSHOT;
 }
 
 static bool about_votes(enum raft_msg_kind kind)
@@ -160,6 +161,9 @@ static void dispatch(struct raft *r, const struct raft_msg *m)
     case RAFT_MSG_TRANSFER:
         leader_transfer(r, m->transfer.to); /* refused: the asker asks again, or gives up */
         break;
+    case RAFT_MSG_SNAPSHOT:
+        snapshot_on_offer(r, m);
+        break;
     default:
         r->dropped++;
     }
@@ -213,6 +217,11 @@ static void handle(struct raft *r, const struct raft_event *e)
     case RAFT_PEER_LOST:
         on_lost(r, e->lost.peer);
         break;
+    case RAFT_INSTALLED:
+        snapshot_installed(r, e);
+        break;
+    case RAFT_DISK:
+        break; /* full: asked for by nobody yet */
     }
 }
 

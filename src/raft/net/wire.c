@@ -171,6 +171,18 @@ static void put_append(struct bytes_writer *w, const struct raft_msg *msg,
     }
 }
 
+static void put_disk(struct bytes_writer *w, const struct raft_disk_state *disk)
+{
+    bytes_put_u8(w, disk->full);
+    bytes_put_u8(w, disk->stalled);
+}
+
+static void get_disk(struct bytes_reader *r, struct raft_disk_state *disk)
+{
+    disk->full = get_bool(r);
+    disk->stalled = get_bool(r);
+}
+
 size_t wire_put_message(uint8_t out[WIRE_MAX_HEAD_BYTES], const struct raft_msg *msg,
                         const struct raft_entry *entries)
 {
@@ -197,6 +209,7 @@ size_t wire_put_message(uint8_t out[WIRE_MAX_HEAD_BYTES], const struct raft_msg 
         bytes_put_u64(&w, msg->append_reply.match);
         bytes_put_u64(&w, msg->append_reply.hint_index);
         bytes_put_u64(&w, msg->append_reply.hint_term);
+        put_disk(&w, &msg->append_reply.disk);
         break;
     case RAFT_MSG_HEARTBEAT:
         bytes_put_u64(&w, msg->heartbeat.commit);
@@ -204,6 +217,7 @@ size_t wire_put_message(uint8_t out[WIRE_MAX_HEAD_BYTES], const struct raft_msg 
         break;
     case RAFT_MSG_HEARTBEAT_REPLY:
         bytes_put_u64(&w, msg->heartbeat_reply.round);
+        put_disk(&w, &msg->heartbeat_reply.disk);
         break;
     case RAFT_MSG_READ:
         bytes_put_u64(&w, msg->read.token);
@@ -217,6 +231,10 @@ size_t wire_put_message(uint8_t out[WIRE_MAX_HEAD_BYTES], const struct raft_msg 
         break;
     case RAFT_MSG_TRANSFER:
         bytes_put_u64(&w, msg->transfer.to);
+        break;
+    case RAFT_MSG_SNAPSHOT:
+        bytes_put_u64(&w, msg->snapshot.index);
+        bytes_put_u64(&w, msg->snapshot.term);
         break;
     }
     return finish(&w);
@@ -271,6 +289,7 @@ static void get_fields(struct bytes_reader *r, struct raft_msg *msg,
         msg->append_reply.match = bytes_get_u64(r);
         msg->append_reply.hint_index = bytes_get_u64(r);
         msg->append_reply.hint_term = bytes_get_u64(r);
+        get_disk(r, &msg->append_reply.disk);
         return;
     case RAFT_MSG_HEARTBEAT:
         msg->heartbeat.commit = bytes_get_u64(r);
@@ -278,6 +297,7 @@ static void get_fields(struct bytes_reader *r, struct raft_msg *msg,
         return;
     case RAFT_MSG_HEARTBEAT_REPLY:
         msg->heartbeat_reply.round = bytes_get_u64(r);
+        get_disk(r, &msg->heartbeat_reply.disk);
         return;
     case RAFT_MSG_READ:
         msg->read.token = bytes_get_u64(r);
@@ -291,6 +311,10 @@ static void get_fields(struct bytes_reader *r, struct raft_msg *msg,
         return;
     case RAFT_MSG_TRANSFER:
         msg->transfer.to = bytes_get_u64(r);
+        return;
+    case RAFT_MSG_SNAPSHOT:
+        msg->snapshot.index = bytes_get_u64(r);
+        msg->snapshot.term = bytes_get_u64(r);
         return;
     }
     r->bad = true;
@@ -423,5 +447,5 @@ bool wire_get_change_reply(uint64_t *seq, enum raft_refusal *refusal, const uint
     struct bytes_reader r = bytes_reader(body, bytes);
     *seq = bytes_get_u64(&r);
     *refusal = bytes_get_u8(&r);
-    return is_whole(&r) && *refusal <= RAFT_UNSAFE;
+    return is_whole(&r) && *refusal <= RAFT_NO_SPACE;
 }

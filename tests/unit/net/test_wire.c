@@ -83,13 +83,14 @@ static void every_message_comes_back(void **state)
         {.kind = RAFT_MSG_VOTE_REPLY, .term = 5, .vote_reply = {6, false}},
         {.kind = RAFT_MSG_APPEND, .term = 5, .append = {7, 3, 6, 3, NULL}},
         {.kind = RAFT_MSG_APPEND, .term = 5, .append = {7, 3, 6, 0, NULL}},
-        {.kind = RAFT_MSG_APPEND_REPLY, .term = 5, .append_reply = {true, 9, 8, 7}},
+        {.kind = RAFT_MSG_APPEND_REPLY, .term = 5, .append_reply = {true, 9, 8, 7, {true, false}}},
         {.kind = RAFT_MSG_HEARTBEAT, .term = 5, .heartbeat = {6, 11}},
-        {.kind = RAFT_MSG_HEARTBEAT_REPLY, .term = 5, .heartbeat_reply = {11}},
+        {.kind = RAFT_MSG_HEARTBEAT_REPLY, .term = 5, .heartbeat_reply = {11, {false, true}}},
         {.kind = RAFT_MSG_READ, .term = 5, .read = {12}},
         {.kind = RAFT_MSG_READ_REPLY, .term = 5, .read_reply = {12, 9, true}},
         {.kind = RAFT_MSG_TIMEOUT_NOW, .term = 5},
-        {.kind = RAFT_MSG_TRANSFER, .term = 5, .transfer = {77}}};
+        {.kind = RAFT_MSG_TRANSFER, .term = 5, .transfer = {77}},
+        {.kind = RAFT_MSG_SNAPSHOT, .term = 5, .snapshot = {9, 4}}};
     for (size_t i = 0; i < sizeof(messages) / sizeof(messages[0]); i++) {
         struct raft_msg back;
         struct buf *body = body_of(&messages[i], entries);
@@ -212,12 +213,12 @@ static void changes_come_back(void **state)
 
     uint64_t seq;
     enum raft_refusal refusal;
-    bytes = wire_put_change_reply(out, 7, RAFT_UNSAFE);
+    bytes = wire_put_change_reply(out, 7, RAFT_NO_SPACE);
     assert_true(wire_get_change_reply(&seq, &refusal, out, bytes));
     assert_int_equal(seq, 7);
-    assert_int_equal(refusal, RAFT_UNSAFE);
+    assert_int_equal(refusal, RAFT_NO_SPACE);
     assert_false(wire_get_change_reply(&seq, &refusal, out, bytes - 1));
-    bytes = wire_put_change_reply(out, 7, RAFT_UNSAFE + 1);
+    bytes = wire_put_change_reply(out, 7, RAFT_NO_SPACE + 1);
     assert_false(wire_get_change_reply(&seq, &refusal, out, bytes));
 }
 
