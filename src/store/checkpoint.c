@@ -33,7 +33,8 @@ static bool run(struct checkpoint *c, int mode)
     int pages = 0;
     int copied = 0;
     int rc = sqlite3_wal_checkpoint_v2(c->sql.db, "main", mode, &pages, &copied);
-    bool whole = rc == SQLITE_OK && copied == pages;
+    /* Both are -1 for a connection that knows of no write-ahead log: then nothing was done. */
+    bool whole = rc == SQLITE_OK && pages >= 0 && copied == pages;
     if (whole)
         atomic_store(&c->durable, applied);
     else if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY)
@@ -63,10 +64,22 @@ static void *checkpoint_main(void *arg)
     return NULL;
 }
 
+/* A connection learns of the write-ahead log by reading; before that it has none to checkpoint. */
+static int open_connection(struct sql *sql, const char *path)
+{
+    int error = sql_open(sql, path, SQLITE_OPEN_READWRITE);
+    if (error)
+        return error;
+    error = sql_exec(sql, "SELECT 1 FROM meta");
+    if (error)
+        sql_close(sql);
+    return error;
+}
+
 int checkpoint_open(struct checkpoint **out, const char *path, const _Atomic(uint64_t) *applied)
 {
     struct checkpoint *c = memory_zalloc(sizeof(*c));
-    int error = sql_open(&c->sql, path, SQLITE_OPEN_READWRITE);
+    int error = open_connection(&c->sql, path);
     if (error) {
         memory_free(c);
         return error;

@@ -269,6 +269,41 @@ static void a_killed_store_opens_whole(void **state)
     }
 }
 
+/* What a killed process left in the write-ahead log counts as durable once it is in store.db. */
+static void what_counts_as_durable_is_in_the_database(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        struct store_options options;
+        harness_open_options(&options, top, false);
+        if (store_open(&options, &store, why) != 0)
+            _exit(1);
+        for (int i = 0; i < 20; i++)
+            do_put(ROOT, "another", "value");
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    struct store_options options;
+    harness_open_options(&options, top, false);
+    assert_int_equal(store_open(&options, &store, why), 0);
+    uint64_t durable = store_durable_index(store);
+    assert_int_equal(durable, store_applied_index(store));
+    char alone[] = "/tmp/raftfs-store-XXXXXX", command[256];
+    assert_non_null(mkdtemp(alone));
+    snprintf(command, sizeof(command), "cp %s/store.db %s/", top, alone);
+    assert_int_equal(system(command), 0);
+    store_close(store);
+    harness_open_options(&options, alone, false);
+    assert_int_equal(store_open(&options, &store, why), 0);
+    assert_true(store_applied_index(store) >= durable);
+    store_close(store);
+    snprintf(command, sizeof(command), "rm -r %s", alone);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup_closed, remove_dir)
@@ -277,6 +312,7 @@ int main(void)
         TEST(another_directorys_store_is_refused),
         TEST(a_newer_format_is_refused),
         TEST(rubbish_is_refused),
+        TEST(what_counts_as_durable_is_in_the_database),
         cmocka_unit_test_teardown(a_flipped_bit_is_never_served, remove_dir),
         cmocka_unit_test_teardown(queries_see_each_batch_whole_and_at_once, remove_dir),
         cmocka_unit_test(a_killed_store_opens_whole),
