@@ -23,6 +23,7 @@
 enum { SNAPSHOT_KEPT = 2, SNAPSHOT_NAME_BYTES = 64 };
 
 struct snapshot {
+    uint64_t id;   /* random, the same on every node that holds this very file */
     uint64_t term; /* of the entry applied last */
     uint64_t index;
     uint64_t bytes;
