@@ -12,7 +12,8 @@
  *
  * last_index and last_term name the log's last entry when the segment was begun, which is where the
  * log begins once the older segments are gone; the hard state is repeated so that they can go. A
- * batch is what one sync covers:
+ * header that names another end than the log's starts the log over there: what came before it does
+ * not count any more. A batch is what one sync covers:
  *
  *     sector      u32 tag (the batch's number, never 0)  508 bytes of the batch's stream
  *     stream      u32 sectors  u32 crc of it, then records, the last of kind END, then zeroes

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* internal.h - the open log: what log.c, writer.c and reader.c share. `lock` guards what says so.
- */
+/* internal.h - the open log, for the log's own files. `lock` guards what says so. */
 #ifndef RAFTFS_RAFT_LOG_INTERNAL_H
 #define RAFTFS_RAFT_LOG_INTERNAL_H
 
@@ -30,7 +29,7 @@ struct log_read_job {
 
 struct log_segment {
     uint64_t number;
-    uint64_t last_index; /* of the log when the segment was begun */
+    uint64_t before; /* the last entry that lies in the segments before it, of those still held */
 };
 
 struct raft_log {
@@ -39,18 +38,23 @@ struct raft_log {
     uint64_t job_bytes; /* at most, of a job's stream, unless it is one entry */
     pthread_t writer;
     pthread_t reader;
+    pthread_t keeper;
 
     pthread_mutex_t lock;
-    pthread_cond_t submitted;   /* lock */
-    pthread_cond_t read_asked;  /* lock */
-    bool closing;               /* lock */
-    struct log_job *jobs;       /* lock; oldest first */
-    struct log_job **jobs_end;  /* lock */
-    struct log_read_job *reads; /* lock */
+    pthread_cond_t submitted;     /* lock */
+    pthread_cond_t read_asked;    /* lock */
+    pthread_cond_t keeper_wanted; /* lock */
+    bool closing;                 /* lock */
+    struct log_job *jobs;         /* lock; oldest first */
+    struct log_job **jobs_end;    /* lock */
+    struct log_read_job *reads;   /* lock */
     struct log_read_job **reads_end;
     struct log_index index;       /* lock; what is durable */
-    struct log_segment *segments; /* lock */
+    struct log_segment *segments; /* lock; of the log as it is, at least one */
     uint32_t segment_count;       /* lock */
+    uint32_t segment_capacity;    /* lock */
+    uint64_t oldest_file;         /* lock; number of a segment; those before the first one go */
+    uint64_t compact_index;       /* lock; entries up to here are no longer needed */
 
     /* The writer thread's own, once it runs. */
     int fd;
@@ -64,6 +68,8 @@ struct raft_log {
     uint32_t record_capacity;
     uint64_t reported_us;
 
+    uint64_t keeper_reported_us; /* the keeper thread's own */
+
     /* Configurations found by recovery, oldest first. */
     struct raft_entry *configs;
     uint32_t config_count;
@@ -72,8 +78,36 @@ struct raft_log {
 
 void *log_writer_run(void *log);
 void *log_reader_run(void *log);
+void *log_keeper_run(void *log);
 
-/* Begins the next segment: the log's present end is its header. 0 or a negative errno. */
+/* Says so, if it was not said within the last minute: *reported_us is when. */
+void log_report_failure(const struct raft_log *log, uint64_t *reported_us, const char *what,
+                        int status);
+void log_pause_before_retry(void);
+
+/* ---- replay.c ---- */
+
+/* Recovers the log from its `count` segments; nothing else runs yet. As raft_log_open(). */
+int log_replay(struct raft_log *log, const uint64_t *numbers, uint32_t count, bool *torn,
+               char why[RAFT_LOG_WHY_BYTES]);
+
+/* Of the configurations found, drops those at `from` and behind it. */
+void log_forget_configs(struct raft_log *log, uint64_t from);
+
+/* ---- roll.c ---- */
+
+/* Begins the next segment at the log's present end. The writer's thread; 0 or a negative errno. */
 int log_begin_segment(struct raft_log *log);
+
+/* Begins the next segment behind an entry that is none of the log's; all that is held goes. */
+int log_start_over(struct raft_log *log, uint64_t index, uint64_t term);
+
+/* Under the lock: changes of the index that the segments must know of. */
+void log_add_segment(struct raft_log *log, uint64_t number, uint64_t before);
+void log_truncate_index(struct raft_log *log, uint64_t from);
+void log_restart_index(struct raft_log *log, uint64_t index, uint64_t term);
+
+/* Under the lock: forgets the segments that hold nothing behind `index`; the files stay. */
+void log_drop_segments(struct raft_log *log, uint64_t index);
 
 #endif

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * log.h - the Raft log on disk: records in segments, one writer thread, one reader thread.
+ * log.h - the Raft log on disk: records in segments; a writer, a reader and a keeper thread.
  *
  * DIR/log/NUMBER.seg holds records of entries, truncations and hard states, chained by CRC-32C.
  * What is submitted while a batch is being synced goes into the next batch (group commit). format.h
  * is the layout, recover.h the rules by which a torn tail is told from corruption.
  *
- * Threads: raft_log_submit() and raft_log_read() are called by the loop thread and never wait for
- * the disk; on_durable runs on the writer thread, on_read on the reader thread.
+ * Threads: raft_log_submit(), raft_log_read() and raft_log_compact() are called by the loop thread
+ * and never wait for the disk; on_durable runs on the writer thread, on_read on the reader thread.
  */
 #ifndef RAFTFS_RAFT_LOG_H
 #define RAFTFS_RAFT_LOG_H
@@ -63,9 +63,17 @@ struct raft_log_recovered {
 int raft_log_open(const struct raft_log_options *options, struct raft_log **out,
                   struct raft_log_recovered *recovered, char why[RAFT_LOG_WHY_BYTES]);
 
-/* One write in the order of struct raft_write. Entries' payloads are referenced until written. */
+/*
+ * One write in the order of struct raft_write. Entries' payloads are referenced until written.
+ *
+ * restart_index, if it is not 0, comes before all else: every entry goes, and the log begins behind
+ * (restart_index, restart_term) with the hard state that it had. A crash leaves the old log whole,
+ * or that beginning.
+ */
 struct raft_log_write {
     uint64_t id;
+    uint64_t restart_index;
+    uint64_t restart_term;
     uint64_t truncate_from; /* 0: nothing to drop */
     uint32_t count;
     const struct raft_entry *entries;
@@ -76,7 +84,7 @@ void raft_log_submit(struct raft_log *log, const struct raft_log_write *write);
 
 /*
  * Reads entries from `first` on: at least one, at most up to `last` and RAFT_MAX_APPEND_BYTES.
- * The range must be durable and not truncated meanwhile (else status -ESTALE). on_read gets
+ * The range must be durable and not dropped meanwhile (else status -ESTALE). on_read gets
  * `count` entries, each with a reference that is then its own; status is 0 or a negative errno
  * (-EUCLEAN: a checksum did not match).
  */
@@ -87,6 +95,15 @@ struct raft_log_read {
     void (*on_read)(void *ctx, int status, struct raft_entry *entries, uint32_t count);
 };
 void raft_log_read(struct raft_log *log, const struct raft_log_read *read);
+
+/*
+ * Entries up to `index` are no longer needed. Whole segments go, by and by; what lies in the others
+ * stays readable. An index that was given before, or a lower one, changes nothing.
+ */
+void raft_log_compact(struct raft_log *log, uint64_t index);
+
+/* What the log's files take on the disk. Any thread. */
+uint64_t raft_log_bytes(struct raft_log *log);
 
 /*
  * Starts over behind index: all entries go, the hard state stays. For a state machine that is ahead

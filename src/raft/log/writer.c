@@ -22,17 +22,18 @@ enum {
     REPORT_EVERY_US = 60 * 1000 * 1000,
 };
 
-static void report_failure(struct raft_log *log, const char *what, int status)
+void log_report_failure(const struct raft_log *log, uint64_t *reported_us, const char *what,
+                        int status)
 {
     uint64_t now_us = clock_mono_us();
-    if (log->reported_us && now_us < log->reported_us + REPORT_EVERY_US)
+    if (*reported_us && now_us < *reported_us + REPORT_EVERY_US)
         return;
-    log->reported_us = now_us;
+    *reported_us = now_us;
     report_error("log: %s in %s: %s. Make room or mend the disk; this node goes on by itself", what,
                  log->dir, strerror(-status));
 }
 
-static void pause_before_retry(void)
+void log_pause_before_retry(void)
 {
     nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
 }
@@ -51,10 +52,10 @@ static bool write_batch(struct raft_log *log, uint32_t sectors)
     int status;
     while ((status = segment_write(log->fd, log->batch, sectors * FORMAT_SECTOR_BYTES,
                                    log->offset)) < 0) {
-        report_failure(log, "a write fails", status);
+        log_report_failure(log, &log->reported_us, "a write fails", status);
         if (closing(log))
             return false;
-        pause_before_retry();
+        log_pause_before_retry();
     }
     if (fdatasync(log->fd) < 0)
         report_fatal(
@@ -64,24 +65,27 @@ static bool write_batch(struct raft_log *log, uint32_t sectors)
     return true;
 }
 
-static bool roll(struct raft_log *log)
+/* Moves on to another segment, at the log's end or where the job starts it over. */
+static bool roll(struct raft_log *log, const struct log_job *job)
 {
+    const struct raft_log_write *w = &job->write;
     int status;
-    while ((status = log_begin_segment(log)) < 0) {
-        report_failure(log, "a segment cannot be made", status);
+    while ((status = w->restart_index ? log_start_over(log, w->restart_index, w->restart_term)
+                                      : log_begin_segment(log)) < 0) {
+        log_report_failure(log, &log->reported_us, "a segment cannot be made", status);
         if (closing(log))
             return false;
-        pause_before_retry();
+        log_pause_before_retry();
     }
     return true;
 }
 
-/* Under the lock: the jobs for the next batch, at least one. */
+/* Under the lock: the jobs for the next batch, at least one; only the first may start over. */
 static struct log_job *take_jobs(struct raft_log *log, uint64_t *stream_bytes)
 {
     struct log_job *first = log->jobs, *last = first;
     *stream_bytes = LOG_BATCH_OVERHEAD_BYTES + first->stream_bytes;
-    while (last->next &&
+    while (last->next && last->next->write.restart_index == 0 &&
            *stream_bytes + last->next->stream_bytes <= LOG_BATCH_OVERHEAD_BYTES + log->job_bytes) {
         last = last->next;
         *stream_bytes += last->stream_bytes;
@@ -140,7 +144,7 @@ static void publish(struct raft_log *log, uint32_t count)
                                   .offset = r->offset,
                                   .chain = r->chain};
         if (r->kind == FORMAT_TRUNCATE)
-            log_index_truncate(&log->index, r->index);
+            log_truncate_index(log, r->index);
         else if (r->kind == FORMAT_HARD)
             log->hard = (struct raft_hard_state){.term = r->term, .vote = r->index};
         else
@@ -163,7 +167,7 @@ static void write_jobs(struct raft_log *log, struct log_job *jobs, uint64_t stre
 {
     uint32_t sectors = format_sectors(stream_bytes), count = 0;
     uint32_t room = (log->options.segment_bytes - log->offset) / FORMAT_SECTOR_BYTES;
-    if (sectors > room && !roll(log))
+    if ((jobs->write.restart_index || sectors > room) && !roll(log, jobs))
         return;
     struct format_batch batch;
     memset(log->batch, 0, (size_t)sectors * FORMAT_SECTOR_BYTES);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/memory.h"
@@ -70,6 +71,11 @@ struct buf *fixture_payload(uint64_t index, const struct model_entry *e)
 
 void fixture_model(struct model *m, const struct fixture_write *w)
 {
+    if (w->restart_index) {
+        assert_true(w->restart_index < FIXTURE_MAX_ENTRIES);
+        m->base_index = m->last_index = w->restart_index;
+        m->entries[w->restart_index].term = w->restart_term;
+    }
     if (w->truncate_from)
         m->last_index = w->truncate_from - 1;
     for (uint32_t i = 0; i < w->count; i++) {
@@ -153,11 +159,25 @@ int fixture_try_open(struct fixture *f, bool create)
     return raft_log_open(&options, &f->log, &f->recovered, f->why);
 }
 
-void fixture_open(struct fixture *f, bool create)
+static void open_good(struct fixture *f, bool create)
 {
     int status = fixture_try_open(f, create);
     if (status < 0)
         fail_msg("%s: %s", strerror(-status), f->why);
+}
+
+void fixture_open(struct fixture *f, bool create)
+{
+    open_good(f, create);
+    check_recovered(f);
+    fixture_read_all(f);
+}
+
+void fixture_open_compacted(struct fixture *f, uint64_t index)
+{
+    open_good(f, false);
+    assert_true(f->recovered.base_index <= index);
+    f->model.base_index = f->recovered.base_index;
     check_recovered(f);
     fixture_read_all(f);
 }
@@ -188,6 +208,8 @@ uint64_t fixture_submit(struct fixture *f, const struct fixture_write *w)
             .index = index, .term = e->term, .kind = e->kind, .payload = fixture_payload(index, e)};
     }
     raft_log_submit(f->log, &(struct raft_log_write){.id = id,
+                                                     .restart_index = w->restart_index,
+                                                     .restart_term = w->restart_term,
                                                      .truncate_from = w->truncate_from,
                                                      .count = w->count,
                                                      .entries = entries,
@@ -300,6 +322,13 @@ uint32_t fixture_segments(struct fixture *f, uint64_t *first, uint64_t *last)
     }
     closedir(d);
     return count;
+}
+
+void fixture_wait_first(struct fixture *f, uint64_t number)
+{
+    uint64_t first, last;
+    while (fixture_segments(f, &first, &last) == 0 || first != number)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 }
 
 void fixture_segment(struct fixture *f, uint64_t number, char path[FIXTURE_PATH_BYTES * 2])

@@ -59,11 +59,17 @@ int fixture_try_open(struct fixture *f, bool create);
 
 /* Opens what must be good, and checks all of it against the model. */
 void fixture_open(struct fixture *f, bool create);
+
+/* The same for a log whose entries up to `index` may be gone: the model's base becomes the log's.
+ */
+void fixture_open_compacted(struct fixture *f, uint64_t index);
 void fixture_close(struct fixture *f);
 void fixture_reopen(struct fixture *f);
 
 /* One write, in the log and in the model: its id. `kinds` NULL: commands. */
 struct fixture_write {
+    uint64_t restart_index; /* 0: none */
+    uint64_t restart_term;
     uint64_t truncate_from;
     uint64_t term;
     uint32_t count;
@@ -93,6 +99,9 @@ void fixture_read_all(struct fixture *f);
 /* The path of a segment (0: the last one), and the numbers of the first and last. */
 void fixture_segment(struct fixture *f, uint64_t number, char path[FIXTURE_PATH_BYTES * 2]);
 uint32_t fixture_segments(struct fixture *f, uint64_t *first, uint64_t *last);
+
+/* Waits until the first segment there is has this number. */
+void fixture_wait_first(struct fixture *f, uint64_t number);
 uint8_t *fixture_load(const char *path, uint32_t *bytes); /* memory_free() gives it back */
 void fixture_store(const char *path, const void *data, uint32_t bytes);
 
