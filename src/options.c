@@ -132,13 +132,9 @@ static int mount_options(struct options *o, char *list)
 
 /* ---- Names and addresses ---- */
 
-/* Names stand in file names and in space-separated lines. */
 static int set_name(struct options *o, const char *name)
 {
-    bool good = *name != '\0' && *name != '.' && strlen(name) < sizeof(o->node.name);
-    for (const char *c = name; *c; c++)
-        good = good && (isalnum((unsigned char)*c) || strchr("._-", *c));
-    if (!good)
+    if (!raft_net_is_name(name))
         return fail(OPTIONS_USAGE,
                     "-id '%s': a name has 1 to %d letters, digits, '.', '_' or '-', and does not "
                     "begin with '.'",

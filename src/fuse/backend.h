@@ -62,6 +62,7 @@ enum backend_order_kind {
     BACKEND_ORDER_TRANSFER,     /* let the member `name` lead */
     BACKEND_ORDER_MEMBER,       /* let the member `name` be as `text` says */
     BACKEND_ORDER_REMOVE,       /* remove the member `name` */
+    BACKEND_ORDER_ADD,          /* add the member `name` as `text` says, which has an address */
 };
 
 enum { BACKEND_TEXT_BYTES = 256 };
@@ -69,8 +70,9 @@ enum { BACKEND_TEXT_BYTES = 256 };
 /*
  * done(0): it is done. -EINVAL: it makes no sense, as leadership for a member that is none.
  * -ENOENT: there is no such member to change. -EBUSY: the voters that answer would be no majority
- * afterwards. -ETIMEDOUT: it was not done in time, and may still be. -EINTR: cancelled, or the node
- * stops. Else what failed.
+ * afterwards. -EHOSTUNREACH: nobody listens at that address, -EADDRINUSE: somebody else does.
+ * -ENOSPC: the cluster has all the members or voters that it can have. -ETIMEDOUT: it was not done
+ * in time, and may still be. -EINTR: cancelled, or the node stops. Else what failed.
  */
 struct backend_order {
     struct backend_link link;

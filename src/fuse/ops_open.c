@@ -205,9 +205,29 @@ static void create_now(struct request *r)
     request_change(r, &command, created);
 }
 
+static void create_special(fuse_req_t req, uint64_t parent, const char *name,
+                           struct fuse_file_info *fi)
+{
+    struct handle *handle;
+    struct fuse_entry_param entry;
+    int status = special_create(fuse_req_userdata(req), parent, name, fi->flags, &handle, &entry);
+    if (status < 0) {
+        fuse_reply_err(req, -status);
+        return;
+    }
+    fi->fh = (uint64_t)(uintptr_t)handle;
+    fi->direct_io = true;
+    if (fuse_reply_create(req, &entry, fi) != 0)
+        special_close(handle);
+}
+
 void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                struct fuse_file_info *fi)
 {
+    if (tree_is_special(parent)) {
+        create_special(req, parent, name, fi);
+        return;
+    }
     int refusal = tree_refusal(parent, name);
     if (refusal) {
         fuse_reply_err(req, -refusal);

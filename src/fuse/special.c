@@ -32,6 +32,7 @@ struct special_file {
     struct special_file *next;
     struct mount *mount;
     uint64_t nodeid;
+    char new_member[NAME_MAX + 1]; /* that is to be made, or empty */
     uint64_t seen; /* the state counter at the last read of offset 0; 0: not read yet */
     struct fuse_pollhandle *poll;
     pthread_mutex_t text_lock; /* readers that share the descriptor */
@@ -89,7 +90,8 @@ static void fill_stat(struct mount *m, uint64_t nodeid, struct stat *stat)
     bool dir = nodeid == NODEID(RAFT_DIR) || nodeid == NODEID(MEMBERS_DIR);
     struct timespec since = {.tv_sec = (time_t)(m->mounted_ns / 1000000000),
                              .tv_nsec = (long)(m->mounted_ns % 1000000000)};
-    mode_t mode = dir ? S_IFDIR | 0555 : S_IFREG | (is_writable(nodeid) ? 0644 : 0444);
+    bool writable = is_writable(nodeid) || nodeid == NODEID(MEMBERS_DIR);
+    mode_t mode = dir ? S_IFDIR | (writable ? 0755 : 0555) : S_IFREG | (writable ? 0644 : 0444);
     *stat = (struct stat){.st_ino = nodeid,
                           .st_mode = mode,
                           .st_nlink = dir ? 2 : 1,
@@ -102,10 +104,21 @@ static void fill_stat(struct mount *m, uint64_t nodeid, struct stat *stat)
                           .st_ctim = since};
 }
 
+/* Whether somebody has created it, and is about to say what it is. */
+static bool is_new_member(struct mount *m, uint64_t nodeid)
+{
+    pthread_mutex_lock(&m->lock);
+    const struct special_file *file = m->special_files;
+    while (file && !(file->nodeid == nodeid && file->new_member[0]))
+        file = file->next;
+    pthread_mutex_unlock(&m->lock);
+    return file != NULL;
+}
+
 int special_getattr(struct mount *m, uint64_t nodeid, struct stat *stat)
 {
     char name[NAME_MAX + 1], text[MEMBER_TEXT_BYTES];
-    if (is_member(nodeid) && !find_member(m, nodeid, name, text))
+    if (is_member(nodeid) && !find_member(m, nodeid, name, text) && !is_new_member(m, nodeid))
         return -ESTALE;
     fill_stat(m, nodeid, stat);
     return 0;
@@ -181,18 +194,13 @@ static void format(struct special_file *file)
     }
 }
 
-int special_open(struct mount *m, uint64_t nodeid, int flags, struct handle **out)
+static struct handle *open_file(struct mount *m, uint64_t nodeid, int flags, const char *new_member)
 {
-    struct stat stat;
-    if ((flags & O_ACCMODE) != O_RDONLY && !is_writable(nodeid))
-        return -EACCES;
-    int status = special_getattr(m, nodeid, &stat);
-    if (status < 0)
-        return status;
     struct handle *handle = handle_open(m, nodeid, flags, 0);
     struct special_file *file = memory_zalloc(sizeof(*file));
     file->mount = m;
     file->nodeid = nodeid;
+    snprintf(file->new_member, sizeof(file->new_member), "%s", new_member);
     pthread_mutex_init(&file->text_lock, NULL);
     format(file);
     handle->special = file;
@@ -202,7 +210,33 @@ int special_open(struct mount *m, uint64_t nodeid, int flags, struct handle **ou
         file->next->prev = file;
     m->special_files = file;
     pthread_mutex_unlock(&m->lock);
-    *out = handle;
+    return handle;
+}
+
+int special_open(struct mount *m, uint64_t nodeid, int flags, struct handle **out)
+{
+    struct stat stat;
+    if ((flags & O_ACCMODE) != O_RDONLY && !is_writable(nodeid))
+        return -EACCES;
+    int status = special_getattr(m, nodeid, &stat);
+    if (status == 0)
+        *out = open_file(m, nodeid, flags, "");
+    return status;
+}
+
+int special_create(struct mount *m, uint64_t parent, const char *name, int flags,
+                   struct handle **out, struct fuse_entry_param *entry)
+{
+    if (parent != NODEID(MEMBERS_DIR))
+        return -EPERM;
+    bool exists = special_lookup(m, parent, name, entry) == 0;
+    if (exists && (flags & O_EXCL))
+        return -EEXIST;
+    if (exists)
+        return special_open(m, entry->ino, flags, out);
+    *entry = (struct fuse_entry_param){.ino = member_nodeid(name)};
+    fill_stat(m, entry->ino, &entry->attr);
+    *out = open_file(m, entry->ino, flags, name);
     return 0;
 }
 
@@ -260,9 +294,11 @@ static bool copy_text(const struct request *r, char *out, size_t out_bytes)
 }
 
 /* Makes the order that is written; 0 or a negative errno. */
-static int read_order(const struct request *r, uint64_t nodeid, struct backend_order *order)
+static int read_order(const struct request *r, const struct special_file *file,
+                      struct backend_order *order)
 {
     char text[MEMBER_TEXT_BYTES];
+    uint64_t nodeid = file->nodeid;
     *order = (struct backend_order){.kind = BACKEND_ORDER_SNAPSHOT};
     if (nodeid == NODEID(SNAPSHOT))
         return 0;
@@ -270,15 +306,17 @@ static int read_order(const struct request *r, uint64_t nodeid, struct backend_o
         order->kind = BACKEND_ORDER_TRANSFER;
         return copy_text(r, order->name, sizeof(order->name)) ? 0 : -EINVAL;
     }
-    order->kind = BACKEND_ORDER_MEMBER;
-    if (!find_member(r->mount, nodeid, order->name, text))
+    order->kind = file->new_member[0] ? BACKEND_ORDER_ADD : BACKEND_ORDER_MEMBER;
+    if (file->new_member[0])
+        memcpy(order->name, file->new_member, sizeof(order->name));
+    else if (!find_member(r->mount, nodeid, order->name, text))
         return -ESTALE;
     return copy_text(r, order->text, sizeof(order->text)) ? 0 : -EINVAL;
 }
 
 void special_write(struct request *r)
 {
-    int status = read_order(r, r->handle->special->nodeid, &r->order);
+    int status = read_order(r, r->handle->special, &r->order);
     if (status < 0)
         request_reply(r, status);
     else

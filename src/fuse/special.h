@@ -10,9 +10,10 @@
  *
  * They answer without a quorum and without a lock of the kernel: their names are valid for a day,
  * and mount_open() has them looked up once. Their text is made at open and again by each read at
- * offset 0, so that no reader sees a torn one. Nobody may create or rename them. What is written to
- * .leader, .raft/snapshot or a member is an order, each write one, and so is a member's removal:
- * write(2) and unlink(2) return when it has been carried out.
+ * offset 0, so that no reader sees a torn one. What is written to .leader, .raft/snapshot or a
+ * member is an order, each write one, and so is a member's removal: write(2) and unlink(2) return
+ * when it has been carried out. A file that is created in .raft/members is a member once an address
+ * has been written to it, and nothing before. Nobody may create others, or rename any.
  *
  * poll(2) works as for sysfs attributes: POLLPRI|POLLERR once something has changed since the
  * descriptor last read at offset 0 (or if it has not read yet). Any thread.
@@ -38,6 +39,10 @@ int special_getattr(struct mount *m, uint64_t nodeid, struct stat *stat);
 /* Why it cannot be opened with these flags, or 0 and a handle. */
 int special_open(struct mount *m, uint64_t nodeid, int flags, struct handle **out);
 void special_close(struct handle *handle);
+
+/* The same of a name that is to be made; what the kernel is to know of it goes into *entry. */
+int special_create(struct mount *m, uint64_t parent, const char *name, int flags,
+                   struct handle **out, struct fuse_entry_param *entry);
 
 /* A copy of up to `bytes` bytes at `offset` into `out`; returns their number. */
 size_t special_read(struct handle *handle, uint64_t offset, size_t bytes, void *out);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* internal.h - the running node, for node.c and requests.c. */
+/* internal.h - the running node, for node.c, requests.c and belonging.c. */
 #ifndef RAFTFS_NODE_INTERNAL_H
 #define RAFTFS_NODE_INTERNAL_H
 
@@ -45,6 +45,7 @@ struct node {
     uint64_t seen_term;
     raft_id seen_leader;
     atomic_bool settle_wanted; /* the loop waits for the apply thread */
+    atomic_bool joined;        /* it has just become a member */
 
     struct joining joining;
 
@@ -55,6 +56,14 @@ struct node {
 
 /* The table of requests.c; any thread may use it while the loop's runs. */
 struct backend node_backend(struct node *node);
+
+/* belonging.c: raft_driver_callbacks.removed, invite, claim; applier_options.on_config. */
+void node_on_removed(void *ctx, const char *by_name);
+bool node_on_invite(void *ctx, const struct raft_net_invitation *invitation,
+                    struct raft_net_join *self, char why[RAFT_NET_WHY_BYTES]);
+bool node_on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
+                   const char *from_address, raft_id expected_id);
+void node_on_config(void *ctx, const struct raft_entry *entry);
 
 /* Has the loop send on what waits. Any thread. */
 void node_wake(struct node *node);

@@ -2,14 +2,16 @@
 #include "node/members.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/report.h"
 
 enum {
-    ASK_AGAIN_US = 500 * 1000,  /* without an answer, or a sign that it was true */
-    RETRY_US = 50 * 1000,       /* the leader is busy, or another one */
-    COMMIT_POLL_US = 20 * 1000, /* the configuration is on its way */
+    ASK_AGAIN_US = 500 * 1000, /* without an answer, or a sign that it was true */
+    RETRY_US = 50 * 1000,      /* the leader is busy, or another one */
+    POLL_US = 20 * 1000,       /* the configuration, or an introduction, is on its way */
 };
 
 enum role { ROLE_ANY, ROLE_VOTER, ROLE_NONVOTER };
@@ -24,10 +26,19 @@ struct members {
     struct orders orders;
     const char *removed; /* this node's name, once it is out */
 
-    /* The question on its way for the oldest order. */
+    /* The order that is worked on, told apart from one that took its place in memory. */
+    const struct backend_order *order;
+    uint64_t order_us;
+
+    /* The question on its way for it. */
     uint64_t seq;
     uint64_t ask_at_us;
     int refused; /* negative errno: the leader will not do it */
+
+    /* Whoever is to be added. */
+    bool inviting; /* the net asks */
+    bool invited;  /* for this order */
+    struct raft_net_introduction guest;
 };
 
 struct members *members_init(uint64_t timeout_us)
@@ -97,6 +108,40 @@ static bool missing(const struct raft_member *known, const struct wish *wish,
     return (wish->role == ROLE_VOTER && !votes) || (wish->role == ROLE_NONVOTER && votes);
 }
 
+static bool is_full(const struct raft_driver_status *status, bool voter)
+{
+    uint32_t voters = 0;
+    for (uint32_t i = 0; i < status->member_count; i++)
+        voters += status->members[i].member.voter || status->members[i].member.promote;
+    return status->member_count == RAFT_MAX_MEMBERS || (voter && voters >= RAFT_MAX_VOTERS);
+}
+
+/* What is missing of a member that is none yet; who it is, is to be found out. */
+static int examine_new(const struct backend_order *order, const struct raft_driver_status *status,
+                       const struct wish *wish, struct raft_net_change *change)
+{
+    if (order->kind != BACKEND_ORDER_ADD)
+        return -ENOENT;
+    if (!raft_net_is_name(order->name) || wish->address[0] == '\0')
+        return -EINVAL;
+    if (is_full(status, wish->role == ROLE_VOTER))
+        return -ENOSPC;
+    change->kind = RAFT_CHANGE_ADD;
+    change->promote = wish->role != ROLE_NONVOTER;
+    memcpy(change->address, wish->address, sizeof(change->address));
+    memcpy(change->name, order->name, sizeof(change->name));
+    return 1;
+}
+
+static int examine_removal(const struct raft_member *known, const struct raft_driver_status *status,
+                           struct raft_net_change *change)
+{
+    if (!known)
+        return status->config_committed ? 0 : 1;
+    *change = (struct raft_net_change){.kind = RAFT_CHANGE_REMOVE, .member = known->id};
+    return 1;
+}
+
 /* How far an order is: 1 while it has to wait, with change->kind 0 if there is nothing to ask. */
 static int examine(const struct backend_order *order, const struct raft_driver_status *status,
                    struct raft_net_change *change)
@@ -104,21 +149,50 @@ static int examine(const struct backend_order *order, const struct raft_driver_s
     const struct raft_member *known = find(status, order->name);
     struct wish wish;
     *change = (struct raft_net_change){0};
-    if (order->kind == BACKEND_ORDER_REMOVE && known) {
-        *change = (struct raft_net_change){.kind = RAFT_CHANGE_REMOVE, .member = known->id};
-        return 1;
-    }
     if (order->kind == BACKEND_ORDER_REMOVE)
-        return status->config_committed ? 0 : 1;
+        return examine_removal(known, status, change);
     if (!parse(order->text, &wish))
         return -EINVAL;
     if (!known)
-        return -ENOENT;
-    if (missing(known, &wish, change))
-        return 1;
+        return examine_new(order, status, &wish, change);
+    if (missing(known, &wish, change)) {
+        bool votes = change->kind == RAFT_CHANGE_PROMOTE;
+        return votes && is_full(status, true) ? -ENOSPC : 1;
+    }
     change->kind = 0;
     bool awaits_promotion = wish.role == ROLE_VOTER && !known->voter;
     return status->config_committed && !awaits_promotion ? 0 : 1;
+}
+
+/* ---- Who is to be added ---- */
+
+static void on_introduction(void *ctx, const struct raft_net_introduction *introduction)
+{
+    struct members *m = ctx;
+    m->inviting = introduction->status == RAFT_INVITE_UNREACHABLE;
+    if (m->invited)
+        m->guest = *introduction;
+}
+
+static void stop_inviting(struct members *m, struct raft_driver *driver)
+{
+    if (m->inviting)
+        raft_driver_invite_stop(driver);
+    m->inviting = false;
+}
+
+/* Fills in who it is; false while that is not known. */
+static bool introduce(struct members *m, struct raft_driver *driver, struct raft_net_change *change)
+{
+    if (!m->invited) {
+        m->invited = m->inviting = true;
+        m->guest = (struct raft_net_introduction){.status = RAFT_INVITE_UNREACHABLE};
+        snprintf(m->guest.why, sizeof(m->guest.why), "%s does not answer", change->address);
+        raft_driver_invite(driver, change->name, change->address, on_introduction, m);
+    }
+    change->member = m->guest.join.id;
+    change->promote = change->promote && m->guest.join.voter;
+    return m->guest.status == RAFT_INVITE_INTRODUCED;
 }
 
 /* ---- Asking the leader ---- */
@@ -143,6 +217,21 @@ static void ask(struct members *m, struct raft_driver *driver, struct raft_net_c
         m->ask_at_us = now_us + RETRY_US;
 }
 
+/* ---- Answers ---- */
+
+/* Nothing is known of an order that has just become the oldest. */
+static void work_on(struct members *m, const struct backend_order *order)
+{
+    if (order && order == m->order && order->asked_us == m->order_us)
+        return;
+    m->order = order;
+    m->order_us = order ? order->asked_us : 0;
+    m->refused = 0;
+    m->ask_at_us = 0;
+    m->seq++; /* an answer that is still on its way is for nobody */
+    m->invited = false;
+}
+
 /* What has become of the oldest order: 1 while it has to wait. */
 static int outcome(const struct members *m, const struct backend_order *order,
                    const struct raft_driver_status *status, uint64_t now_us,
@@ -153,9 +242,37 @@ static int outcome(const struct members *m, const struct backend_order *order,
                    ? 0
                    : -ETIMEDOUT;
     int state = examine(order, status, change);
-    if (state > 0 && m->refused)
+    bool late = order_is_late(&m->orders, order, now_us);
+    if (state <= 0)
+        return state;
+    if (m->refused)
         return m->refused;
-    return state > 0 && order_is_late(&m->orders, order, now_us) ? -ETIMEDOUT : state;
+    if (change->kind != RAFT_CHANGE_ADD || !m->invited)
+        return late ? -ETIMEDOUT : 1;
+    if (m->guest.status == RAFT_INVITE_REFUSED)
+        return -EADDRINUSE;
+    bool nobody = m->guest.status == RAFT_INVITE_UNREACHABLE;
+    return !late ? 1 : nobody ? -EHOSTUNREACH : -ETIMEDOUT;
+}
+
+static const char *explain(const struct members *m, int status)
+{
+    switch (status) {
+    case -EINVAL:
+        return "write an address, voter or nonvoter, or both; a new member needs an address, and a "
+               "name of letters, digits, '.', '_' and '-'";
+    case -EBUSY:
+        return "the voters that answer would be no majority afterwards";
+    case -ENOSPC:
+        return "the cluster has as many members, or voters, as it can have";
+    case -ETIMEDOUT:
+        return "the leader has not done it in time, and still may";
+    case -EHOSTUNREACH:
+    case -EADDRINUSE:
+        return m->guest.why;
+    default:
+        return strerror(-status);
+    }
 }
 
 /* Answers all that can be; false if none is left, else the oldest needs *change (kind 0: time). */
@@ -166,14 +283,15 @@ static bool answer(struct members *m, const struct raft_driver_status *status, u
     pthread_mutex_lock(&m->orders.lock);
     while ((link = queue_first(&m->orders.waiting))) {
         struct backend_order *order = order_of(link);
+        work_on(m, order);
         int state = outcome(m, order, status, now_us, change);
         if (state > 0)
             break;
         queue_remove(link);
         pthread_mutex_unlock(&m->orders.lock);
-        m->refused = 0;
-        m->ask_at_us = 0;
-        m->seq++; /* an answer that is still on its way is for nobody */
+        if (state < 0)
+            report_warn(".raft/members/%s stays as it is: %s", order->name, explain(m, state));
+        work_on(m, NULL);
         order->done(order, state);
         pthread_mutex_lock(&m->orders.lock);
     }
@@ -186,19 +304,29 @@ void members_removed(struct members *m, const char *self)
     m->removed = self;
 }
 
+/* Whether an order is left; then what it needs next is in *change. */
+static bool settle(struct members *m, struct raft_driver *driver, uint64_t now_us,
+                   struct raft_net_change *change)
+{
+    if (orders_empty(&m->orders))
+        return false;
+    struct raft_driver_status *status = memory_alloc(sizeof(*status));
+    raft_driver_status(driver, status);
+    bool waits = answer(m, status, now_us, change);
+    memory_free(status);
+    return waits;
+}
+
 uint64_t members_pump(struct members *m, struct raft_driver *driver, uint64_t now_us)
 {
     struct raft_net_change change;
-    if (orders_empty(&m->orders))
-        return UINT64_MAX;
-    struct raft_driver_status *status = memory_alloc(sizeof(*status));
-    raft_driver_status(driver, status);
-    bool waits = answer(m, status, now_us, &change);
-    memory_free(status);
+    bool waits = settle(m, driver, now_us, &change);
+    if (!waits || change.kind != RAFT_CHANGE_ADD)
+        stop_inviting(m, driver);
     if (!waits)
         return UINT64_MAX;
-    if (!change.kind)
-        return now_us + COMMIT_POLL_US;
+    if (!change.kind || (change.kind == RAFT_CHANGE_ADD && !introduce(m, driver, &change)))
+        return now_us + POLL_US;
     if (now_us >= m->ask_at_us)
         ask(m, driver, &change, now_us);
     return m->ask_at_us;

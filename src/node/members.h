@@ -7,6 +7,10 @@
  * until nothing is missing and all of it is committed. Asking twice is harmless, so a lost question
  * or a new leader costs a moment only.
  *
+ * A member is known by the incarnation of its data directory, which only its own process can tell.
+ * So before one is added, whoever listens at its address is asked to introduce itself; a node that
+ * waits to join, under the name that was given, does. What is not carried out is reported.
+ *
  * Threads: the loop's. No lock is held while `done` or the driver is called.
  */
 #ifndef RAFTFS_NODE_MEMBERS_H
@@ -22,7 +26,7 @@ void members_close(struct members *members);
 
 /*
  * Where orders are put, and taken back: any thread. BACKEND_ORDER_REMOVE, or BACKEND_ORDER_MEMBER
- * with a text of words: an address (it has a colon), `voter` or `nonvoter`.
+ * or _ADD with a text of words: an address (it has a colon), `voter` or `nonvoter`.
  */
 struct orders *members_orders(struct members *members);
 

@@ -88,6 +88,8 @@ static void settle(void *ctx)
         return;
     uint64_t now_us = clock_mono_us();
     raft_driver_applied(n->driver, store_applied_index(n->store));
+    if (atomic_exchange(&n->joined, false))
+        raft_driver_join_stop(n->driver); /* by invitation, perhaps, while nobody answered */
     uint64_t ask_again_us = barriers_pump(n->barriers, n->driver, now_us);
     uint64_t again_us = changes_pump(n->changes, n->driver, now_us);
     again_us = earlier(again_us, ask_again_us);
@@ -159,27 +161,6 @@ static void on_change_done(void *ctx, uint64_t seq, enum raft_refusal refusal)
     members_change_done(n->members, seq, refusal, clock_mono_us());
 }
 
-/* A member says so, and it is true: the directory remembers, and the process ends. */
-static void on_removed(void *ctx, const char *by_name)
-{
-    struct node *n = ctx;
-    pthread_mutex_lock(&n->dir_lock);
-    bool first = n->dir.state == DATADIR_MEMBER;
-    if (first) {
-        n->dir.state = DATADIR_REMOVED;
-        (void)datadir_save(&n->dir); /* not on disk: it will be told again */
-        snprintf(n->why, NODE_WHY_BYTES,
-                 "was removed from its cluster, says %s: to bring it back, start it with an empty "
-                 "-data directory and -join",
-                 by_name);
-    }
-    pthread_mutex_unlock(&n->dir_lock);
-    if (!first)
-        return;
-    members_removed(n->members, n->options->name);
-    kill(getpid(), SIGTERM);
-}
-
 /* What has been sent may be lost. */
 static void resend(struct node *n)
 {
@@ -214,59 +195,6 @@ static void on_changed(void *ctx)
         mount_state_changed(mount);
 }
 
-/*
- * Whether this node is, or is about to be, a cluster of one. Any other belongs where it is: the
- * claim then comes from a cluster that had a node of this name at this address once.
- */
-static bool is_alone(struct node *n)
-{
-    if (n->dir.state == DATADIR_FOUNDING)
-        return true;
-    struct raft_driver_status *status = memory_alloc(sizeof(*status));
-    raft_driver_status(n->driver, status);
-    bool alone = status->member_count <= 1;
-    memory_free(status);
-    return alone;
-}
-
-/*
- * A peer of a cluster we are not in names this node. A node that joins adopts its cluster, synced
- * to disk before anything is accepted from it: that happens once in a directory's life, and nothing
- * else runs on the loop yet. Whoever means this very incarnation means the cluster that it left by
- * --recover: nothing was lost by mistake.
- */
-static bool on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
-                     const char *from_address, raft_id expected_id)
-{
-    (void)from;
-    struct node *n = ctx;
-    bool adopt = false;
-    pthread_mutex_lock(&n->dir_lock);
-    struct raft_net_identity *self = &n->dir.identity;
-    if (n->dir.state == DATADIR_JOINING && self->cluster == 0 && expected_id == self->id) {
-        self->cluster = cluster;
-        adopt = datadir_save(&n->dir) == 0;
-        self->cluster = adopt ? cluster : 0;
-    } else if (n->dir.state != DATADIR_JOINING && expected_id != self->id && !n->claimed &&
-               is_alone(n)) {
-        n->claimed = true;
-        snprintf(n->why, NODE_WHY_BYTES,
-                 "%s at %s says that %s is a member of its cluster: to go on in it, start this "
-                 "node with %s-join %s",
-                 from_name, from_address, self->name,
-                 n->dir.state == DATADIR_FOUNDING ? "" : "an empty -data directory and ",
-                 from_address);
-        if (n->changes) {
-            report_error("%s. This node takes no more changes", n->why);
-            changes_refuse(n->changes);
-        }
-    }
-    pthread_mutex_unlock(&n->dir_lock);
-    if (adopt)
-        raft_driver_set_cluster(n->driver, cluster);
-    return adopt;
-}
-
 /* ---- What the apply thread says ---- */
 
 static void on_result(void *ctx, const struct store_result *result)
@@ -278,29 +206,6 @@ static void on_result(void *ctx, const struct store_result *result)
     if (!had_session && changes_session(n->changes))
         barriers_session_open(n->barriers);
     node_wake(n);
-}
-
-/* The first configuration that holds this node makes a joining directory a member's. */
-static void on_config(void *ctx, const struct raft_entry *entry)
-{
-    struct node *n = ctx;
-    struct raft_config *config = memory_alloc(sizeof(*config));
-    bool member = entry->payload &&
-                  raft_config_decode(config, entry->payload->data, entry->payload->bytes) &&
-                  raft_config_find(config, n->dir.identity.id);
-    memory_free(config);
-    pthread_mutex_lock(&n->dir_lock);
-    if (member && n->dir.state == DATADIR_JOINING) {
-        n->dir.state = DATADIR_MEMBER;
-        int status = datadir_save(&n->dir);
-        if (status < 0)
-            report_fatal(
-                "%s/identity cannot be written: %s. Make room or mend the disk, then start "
-                "this node again",
-                n->dir.path, strerror(-status));
-        report_info("is a member now");
-    }
-    pthread_mutex_unlock(&n->dir_lock);
 }
 
 static void on_applied(void *ctx, uint64_t index, uint64_t log_bytes)
@@ -432,11 +337,12 @@ static int init_loop(struct node *n)
                                               .read_done = on_read_done,
                                               .forward_done = on_forward_done,
                                               .change_done = on_change_done,
-                                              .removed = on_removed,
+                                              .removed = node_on_removed,
                                               .peer_changed = on_peer_changed,
                                               .changed = on_changed,
                                               .settled = settle,
-                                              .claim = on_claim};
+                                              .invite = node_on_invite,
+                                              .claim = node_on_claim};
     uv_loop_init(&n->loop);
     uv_async_init(&n->loop, &n->wake, on_wake);
     uv_timer_init(&n->loop, &n->housekeeping);
@@ -455,7 +361,7 @@ static void init_requests(struct node *n)
     n->applier = applier_init(&(struct applier_options){.store = n->store,
                                                         .ctx = n,
                                                         .on_result = on_result,
-                                                        .on_config = on_config,
+                                                        .on_config = node_on_config,
                                                         .on_applied = on_applied});
     n->handover = handover_init(n->options->timeout_ms * 1000ull);
     n->members = members_init(n->options->timeout_ms * 1000ull);

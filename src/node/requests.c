@@ -27,6 +27,7 @@ static struct orders *orders_for(struct node *n, const struct backend_order *ord
         return handover_orders(n->handover);
     case BACKEND_ORDER_MEMBER:
     case BACKEND_ORDER_REMOVE:
+    case BACKEND_ORDER_ADD:
         return members_orders(n->members);
     case BACKEND_ORDER_SNAPSHOT:
         break;

@@ -26,7 +26,7 @@ static enum raft_net_join_status change_members(struct raft_driver *d, enum raft
     raft_driver_step(d, &(struct raft_event){.kind = RAFT_CHANGE, .change = {kind, *member}});
     switch (d->out->refusal) {
     case RAFT_ACCEPTED:
-        return RAFT_JOIN_OK;
+        return RAFT_JOIN_PENDING;
     case RAFT_INVALID:
         return RAFT_JOIN_REFUSED;
     default:
@@ -38,13 +38,14 @@ static enum raft_net_join_status change_members(struct raft_driver *d, enum raft
 static enum raft_net_join_status admit(struct raft_driver *d, const struct raft_net_join *join,
                                        struct raft_net_join_reply *reply)
 {
-    const struct raft_config *config = raft_config(d->core, NULL);
+    uint64_t index = 0;
+    const struct raft_config *config = raft_config(d->core, &index);
     struct raft_member wanted = {.id = join->id, .promote = join->voter};
     memcpy(wanted.name, join->name, sizeof(wanted.name));
     memcpy(wanted.address, join->address, sizeof(wanted.address));
     const struct raft_member *known = raft_config_find(config, join->id);
     if (known && strcmp(known->address, join->address) == 0)
-        return RAFT_JOIN_OK;
+        return index <= raft_commit_index(d->core) ? RAFT_JOIN_OK : RAFT_JOIN_PENDING;
     if (known)
         return change_members(d, RAFT_CHANGE_ADDRESS, &wanted);
 
@@ -61,7 +62,7 @@ static enum raft_net_join_status admit(struct raft_driver *d, const struct raft_
     }
     /* The holder's data directory is gone, or it is down: its successor comes as a new member. */
     enum raft_net_join_status status = change_members(d, RAFT_CHANGE_REMOVE, holder);
-    return status == RAFT_JOIN_OK ? RAFT_JOIN_RETRY : status;
+    return status == RAFT_JOIN_PENDING ? RAFT_JOIN_RETRY : status;
 }
 
 void raft_driver_on_join(void *ctx, const struct raft_net_join *join,
@@ -93,9 +94,11 @@ void raft_driver_on_join(void *ctx, const struct raft_net_join *join,
 
 static enum raft_refusal change(struct raft_driver *d, const struct raft_net_change *c)
 {
-    struct raft_event event = {.kind = RAFT_CHANGE,
-                               .change = {.kind = c->kind, .member = {.id = c->member}}};
+    struct raft_event event = {
+        .kind = RAFT_CHANGE,
+        .change = {.kind = c->kind, .member = {.id = c->member, .promote = c->promote}}};
     memcpy(event.change.member.address, c->address, sizeof(c->address));
+    memcpy(event.change.member.name, c->name, sizeof(c->name));
     raft_driver_step(d, &event);
     return d->out->refusal;
 }

@@ -321,6 +321,13 @@ static void on_removed(void *ctx, const char *by_name)
         d->callbacks.removed(d->callbacks.ctx, by_name);
 }
 
+static bool on_invite(void *ctx, const struct raft_net_invitation *invitation,
+                      struct raft_net_join *self, char why[RAFT_NET_WHY_BYTES])
+{
+    struct raft_driver *d = ctx;
+    return d->callbacks.invite(d->callbacks.ctx, invitation, self, why);
+}
+
 static bool on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
                      const char *from_address, raft_id expected_id)
 {
@@ -350,6 +357,7 @@ int raft_driver_init(struct raft_driver **out, uv_loop_t *loop,
                                      .is_removed = raft_driver_is_removed,
                                      .on_removed = on_removed,
                                      .on_join = raft_driver_on_join,
+                                     .on_invite = on_invite,
                                      .on_claim = on_claim,
                                      .on_peer_up = on_peer_up,
                                      .on_peer_lost = on_peer_lost};

@@ -57,6 +57,10 @@ struct raft_driver_callbacks {
     /* Something moved; now is the moment to propose and to read again. Never nested. */
     void (*settled)(void *ctx);
 
+    /* As raft_net_callbacks.on_invite. */
+    bool (*invite)(void *ctx, const struct raft_net_invitation *invitation,
+                   struct raft_net_join *self, char why[RAFT_NET_WHY_BYTES]);
+
     /* As raft_net_callbacks.on_claim. */
     bool (*claim)(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
                   const char *from_address, raft_id expected_id);
@@ -137,6 +141,16 @@ void raft_driver_join(struct raft_driver *driver, const char *addresses,
                       const struct raft_net_join *join,
                       void (*on_reply)(void *ctx, const struct raft_net_join_reply *reply),
                       void *ctx);
+
+/* It is known: nobody need be asked any more. */
+void raft_driver_join_stop(struct raft_driver *driver);
+
+/* Asks who listens at `address`, to be added as `name`; as raft_net_invite_start(). */
+void raft_driver_invite(struct raft_driver *driver, const char *name, const char *address,
+                        void (*on_reply)(void *ctx,
+                                         const struct raft_net_introduction *introduction),
+                        void *ctx);
+void raft_driver_invite_stop(struct raft_driver *driver);
 
 void raft_driver_set_cluster(struct raft_driver *driver, uint64_t cluster);
 

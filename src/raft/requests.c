@@ -73,6 +73,24 @@ void raft_driver_join(struct raft_driver *d, const char *addresses,
     raft_net_join_start(d->net, addresses, join, on_reply, ctx);
 }
 
+void raft_driver_join_stop(struct raft_driver *d)
+{
+    raft_net_join_stop(d->net);
+}
+
+void raft_driver_invite(struct raft_driver *d, const char *name, const char *address,
+                        void (*on_reply)(void *ctx,
+                                         const struct raft_net_introduction *introduction),
+                        void *ctx)
+{
+    raft_net_invite_start(d->net, name, address, on_reply, ctx);
+}
+
+void raft_driver_invite_stop(struct raft_driver *d)
+{
+    raft_net_invite_stop(d->net);
+}
+
 void raft_driver_set_cluster(struct raft_driver *d, uint64_t cluster)
 {
     d->identity.cluster = cluster;

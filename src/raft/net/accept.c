@@ -118,6 +118,26 @@ static bool on_join(struct net_conn *c, const uint8_t *body, size_t bytes)
     return true;
 }
 
+static bool on_invite(struct net_conn *c, const uint8_t *body, size_t bytes)
+{
+    struct raft_net *net = c->net;
+    struct raft_net_invitation invitation;
+    struct raft_net_join self;
+    char why[RAFT_NET_WHY_BYTES] = "";
+    uint16_t version;
+    if (!wire_get_invitation(&invitation, &version, body, bytes))
+        return false;
+    if (version != RAFT_NET_PROTOCOL)
+        return refuse_version(c, version);
+    if (!net->callbacks.on_invite(net->callbacks.ctx, &invitation, &self, why))
+        return refuse(c, "%s", why);
+    uint8_t out[WIRE_MAX_GREETING_BYTES];
+    size_t n = wire_put_join(out, &self);
+    net_conn_send(c, wire_frame(WIRE_JOIN, out, n, NULL, 0), NULL, 0);
+    c->last = true;
+    return true;
+}
+
 /* ---- What peers send ---- */
 
 static bool on_message(struct net_conn *c, const uint8_t *body, size_t bytes)
@@ -180,6 +200,8 @@ static bool on_frame(struct net_conn *c, const struct wire_header *header, const
         return !c->greeted && on_hello(c, body, header->body_bytes);
     case WIRE_JOIN:
         return !c->greeted && on_join(c, body, header->body_bytes);
+    case WIRE_INVITE:
+        return !c->greeted && on_invite(c, body, header->body_bytes);
     case WIRE_MESSAGE:
         return c->greeted && on_message(c, body, header->body_bytes);
     case WIRE_FORWARD:

@@ -3,7 +3,6 @@
  * HOST:PORT to a socket address. A numeric host, in brackets if it is IPv6, costs nothing; only a
  * name goes to the resolver, which runs on libuv's thread pool.
  */
-#include <ctype.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,22 +99,4 @@ int net_resolve_now(struct raft_net *net, const char *text, struct sockaddr_stor
     memcpy(out, request.addrinfo->ai_addr, request.addrinfo->ai_addrlen);
     uv_freeaddrinfo(request.addrinfo);
     return 0;
-}
-
-bool raft_net_is_address(const char *address, size_t bytes)
-{
-    const char *colon = memrchr(address, ':', bytes);
-    if (!colon || colon == address || bytes >= RAFT_ADDRESS_BYTES)
-        return false;
-    size_t digits = bytes - (size_t)(colon - address) - 1;
-    long port = 0;
-    for (size_t i = 0; i < digits; i++) {
-        if (!isdigit((unsigned char)colon[1 + i]) || i > 4)
-            return false;
-        port = port * 10 + (colon[1 + i] - '0');
-    }
-    for (const char *c = address; c < colon; c++)
-        if (isspace((unsigned char)*c))
-            return false;
-    return digits > 0 && port > 0 && port <= 65535;
 }

@@ -16,6 +16,7 @@
 #include "raft/net/wire.h"
 
 struct net_peer;
+struct net_question;
 struct raft_net;
 struct net_conn;
 
@@ -42,8 +43,9 @@ struct net_conn {
     uv_tcp_t tcp;
     struct raft_net *net;
     const struct net_conn_role *role;
-    struct net_conn *next, *prev; /* of all the net's connections */
-    struct net_peer *peer;        /* once known; NULL of one that joins */
+    struct net_conn *next, *prev;  /* of all the net's connections */
+    struct net_peer *peer;         /* once known; NULL of one that joins */
+    struct net_question *question; /* that it was made for */
     enum wire_lane lane;
     bool greeted; /* both sides have accepted each other */
     bool last;    /* close it when everything queued has been written */

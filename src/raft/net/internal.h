@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * internal.h - the net as its own files see it: net.c (the whole), conn.c (one connection),
- * peers.c (what this node dials), accept.c (who dials this node), join.c (asking to be let in).
+ * peers.c (what this node dials), accept.c (who dials this node), question.c (one question to an
+ * address), join.c (asking to be let in), invite.c (asking who is there).
  */
 #ifndef RAFTFS_RAFT_NET_INTERNAL_H
 #define RAFTFS_RAFT_NET_INTERNAL_H
@@ -33,17 +34,43 @@ struct net_peer {
     uint64_t reported_ms;
 };
 
+/* What kind of question it is, and who hears what becomes of it: one of the three, once. */
+struct net_question_role {
+    enum wire_type type;
+    enum wire_type answer;
+    bool (*on_answer)(struct raft_net *net, const uint8_t *body, size_t bytes); /* false: bad */
+    void (*on_refused)(struct raft_net *net, const char *why);
+    void (*on_unreachable)(struct raft_net *net, const char *what);
+};
+
+/* A question on its way; role and body are its owner's to set. */
+struct net_question {
+    const struct net_question_role *role;
+    uint8_t body[WIRE_MAX_GREETING_BYTES];
+    size_t bytes;
+    bool wanted; /* once its address is resolved */
+    bool resolving;
+    struct net_conn *conn;
+};
+
 struct net_join {
     bool running;
-    struct raft_net_join self;
     char *addresses;
     const char *at;                    /* the one that is asked next */
     char redirect[RAFT_ADDRESS_BYTES]; /* asked instead, if not empty */
     char asked[RAFT_ADDRESS_BYTES];
-    bool resolving;
-    struct net_conn *conn;
     uint64_t asked_ms;
+    struct net_question question;
     void (*on_reply)(void *ctx, const struct raft_net_join_reply *reply);
+    void *ctx;
+};
+
+struct net_invite {
+    bool running;
+    char address[RAFT_ADDRESS_BYTES];
+    uint64_t asked_ms;
+    struct net_question question;
+    void (*on_reply)(void *ctx, const struct raft_net_introduction *introduction);
     void *ctx;
 };
 
@@ -61,6 +88,7 @@ struct raft_net {
     uint32_t peer_count;
     uint64_t config_index; /* of the newest configuration that has this node as a member */
     struct net_join join;
+    struct net_invite invite;
     uint32_t resolving; /* name lookups under way */
     uint64_t bad_inputs;
     uint64_t bad_reported_ms;
@@ -114,8 +142,21 @@ void net_peers_free(struct raft_net *net);
 
 void net_on_connection(uv_stream_t *listener, int status);
 
+/* ---- question.c ---- */
+
+/* Asks; not while the question is busy. Its answer may arrive before this returns. */
+void net_question_ask(struct raft_net *net, struct net_question *question, const char *address);
+bool net_question_busy(const struct net_question *question);
+
+/* Nobody hears of it any more; it may stay busy for a while. */
+void net_question_drop(struct net_question *question);
+
 /* ---- join.c ---- */
 
 void net_join_tick(struct raft_net *net, uint64_t now_ms);
+
+/* ---- invite.c ---- */
+
+void net_invite_tick(struct raft_net *net, uint64_t now_ms);
 
 #endif

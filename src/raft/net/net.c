@@ -70,6 +70,7 @@ static void on_tick(uv_timer_t *timer)
     for (struct net_peer *peer = net->peers; peer; peer = peer->next)
         net_peer_tick(peer, now_ms);
     net_join_tick(net, now_ms);
+    net_invite_tick(net, now_ms);
 }
 
 /* ---- Opening and closing ---- */
@@ -148,6 +149,7 @@ void raft_net_close(struct raft_net *net, void (*on_closed)(void *ctx), void *ct
     net->on_closed = on_closed;
     net->closed_ctx = ctx;
     raft_net_join_stop(net);
+    raft_net_invite_stop(net);
     for (struct net_conn *c = net->conns; c; c = c->next)
         net_conn_close(c, 0);
     uv_close((uv_handle_t *)&net->listener, on_own_closed);

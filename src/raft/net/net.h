@@ -45,21 +45,41 @@ struct raft_net_join {
     raft_id id;
     char name[RAFT_NAME_BYTES];
     char address[RAFT_ADDRESS_BYTES];
-    bool voter; /* false: stays a learner */
+    bool voter;       /* false: stays a learner */
+    raft_id replaces; /* its predecessor in the same data directory; 0: it knows of none */
 };
 
 enum raft_net_join_status {
-    RAFT_JOIN_OK = 0,     /* the configuration holds it now (perhaps uncommitted) */
+    RAFT_JOIN_OK = 0,     /* the configuration holds it, and is committed */
     RAFT_JOIN_REDIRECT,   /* ask the leader: address in the answer */
     RAFT_JOIN_RETRY,      /* no leader, or another change is in flight: ask again */
     RAFT_JOIN_NAME_TAKEN, /* by a member that is in contact */
     RAFT_JOIN_REFUSED,    /* full, or a version too old; `why` says */
+    RAFT_JOIN_PENDING,    /* the configuration that holds it is on its way: ask again */
 };
 
 struct raft_net_join_reply {
     enum raft_net_join_status status;
     uint64_t cluster;
     char leader_address[RAFT_ADDRESS_BYTES];
+    char why[RAFT_NET_WHY_BYTES];
+};
+
+/* A member asks whoever listens at an address to introduce itself: it is to be added as `name`. */
+struct raft_net_invitation {
+    uint64_t cluster;
+    char name[RAFT_NAME_BYTES];
+};
+
+enum raft_net_invite_status {
+    RAFT_INVITE_INTRODUCED = 0, /* `join` says who is there */
+    RAFT_INVITE_REFUSED,        /* somebody who will not or must not become this member */
+    RAFT_INVITE_UNREACHABLE,    /* nobody yet; asking goes on */
+};
+
+struct raft_net_introduction {
+    enum raft_net_invite_status status;
+    struct raft_net_join join;
     char why[RAFT_NET_WHY_BYTES];
 };
 
@@ -74,7 +94,9 @@ struct raft_net_change {
     uint64_t seq; /* the asker's */
     enum raft_change_kind kind;
     raft_id member;
-    char address[RAFT_ADDRESS_BYTES]; /* of RAFT_CHANGE_ADDRESS */
+    char address[RAFT_ADDRESS_BYTES]; /* of RAFT_CHANGE_ADDRESS and _ADD */
+    char name[RAFT_NAME_BYTES];       /* of RAFT_CHANGE_ADD */
+    bool promote;                     /* of RAFT_CHANGE_ADD */
 };
 
 struct raft_net_callbacks {
@@ -98,6 +120,10 @@ struct raft_net_callbacks {
 
     /* Somebody asks to join; fill the reply. */
     void (*on_join)(void *ctx, const struct raft_net_join *join, struct raft_net_join_reply *reply);
+
+    /* A member wants to know who is here: introduce this node, or return false and say why not. */
+    bool (*on_invite)(void *ctx, const struct raft_net_invitation *invitation,
+                      struct raft_net_join *self, char why[RAFT_NET_WHY_BYTES]);
 
     /*
      * A hello that names this node by name or id in a cluster this node is not in. While this node
@@ -128,6 +154,12 @@ struct raft_net_callbacks {
 
 /* Whether these bytes are HOST:PORT, short enough for a member's address. Any thread. */
 bool raft_net_is_address(const char *text, size_t bytes);
+
+/*
+ * Whether a node may have this name: it stands in file names and in space-separated lines, so it
+ * has letters, digits, '.', '_' and '-', and does not begin with '.'. Any thread.
+ */
+bool raft_net_is_name(const char *text);
 
 /*
  * Listens on `identity->address` (0, or a negative errno such as -EADDRINUSE with a line in
@@ -169,14 +201,25 @@ void raft_net_change_reply(struct raft_net *net, raft_id to, uint64_t seq,
 
 /*
  * Asks to join through any of `addresses` (HOST:PORT[,HOST:PORT...]), following redirects, until an
- * answer other than RETRY arrives; tries each address in turn, every RAFT_NET_REDIAL_MS. on_reply
- * runs for every answer; for an address that cannot be reached it gets status RETRY with `why`.
+ * answer other than RETRY or PENDING arrives; tries each address in turn, every RAFT_NET_REDIAL_MS.
+ * on_reply runs for every answer; for an address that cannot be reached it gets status RETRY with
+ * `why`.
  */
 void raft_net_join_start(struct raft_net *net, const char *addresses,
                          const struct raft_net_join *join,
                          void (*on_reply)(void *ctx, const struct raft_net_join_reply *reply),
                          void *ctx);
 void raft_net_join_stop(struct raft_net *net);
+
+/*
+ * Asks whoever listens at `address` to introduce itself as `name`, every RAFT_NET_REDIAL_MS until
+ * it does or refuses to. on_reply runs for every answer, also for none.
+ */
+void raft_net_invite_start(struct raft_net *net, const char *name, const char *address,
+                           void (*on_reply)(void *ctx,
+                                            const struct raft_net_introduction *introduction),
+                           void *ctx);
+void raft_net_invite_stop(struct raft_net *net);
 
 /* Whether both lanes to a peer are up. */
 bool raft_net_is_up(const struct raft_net *net, raft_id peer);

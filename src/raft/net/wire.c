@@ -66,6 +66,12 @@ static bool get_bool(struct bytes_reader *r)
     return v == 1;
 }
 
+/* Whether this can be a member: the text of a peer goes into files and lines of text. */
+static bool is_member(const char *name, const char *address)
+{
+    return raft_net_is_name(name) && raft_net_is_address(address, strlen(address));
+}
+
 /* ---- Greetings ---- */
 
 size_t wire_put_hello(uint8_t out[WIRE_MAX_GREETING_BYTES], const struct wire_hello *h)
@@ -113,6 +119,7 @@ size_t wire_put_join(uint8_t out[WIRE_MAX_GREETING_BYTES], const struct raft_net
     bytes_put_string(&w, join->name);
     bytes_put_string(&w, join->address);
     bytes_put_u8(&w, join->voter);
+    bytes_put_u64(&w, join->replaces);
     return finish(&w);
 }
 
@@ -129,7 +136,35 @@ bool wire_get_join(struct raft_net_join *join, uint16_t *version, const uint8_t 
     bytes_get_string(&r, join->name, sizeof(join->name));
     bytes_get_string(&r, join->address, sizeof(join->address));
     join->voter = get_bool(&r);
-    return is_whole(&r) && join->id != 0 && join->name[0] && join->address[0];
+    join->replaces = bytes_get_u64(&r);
+    return is_whole(&r) && join->id != 0 && join->id != join->replaces &&
+           is_member(join->name, join->address);
+}
+
+size_t wire_put_invitation(uint8_t out[WIRE_MAX_GREETING_BYTES],
+                           const struct raft_net_invitation *invitation)
+{
+    struct bytes_writer w = bytes_writer(out, WIRE_MAX_GREETING_BYTES);
+    bytes_put_u64(&w, WIRE_MAGIC);
+    bytes_put_u16(&w, RAFT_NET_PROTOCOL);
+    bytes_put_u64(&w, invitation->cluster);
+    bytes_put_string(&w, invitation->name);
+    return finish(&w);
+}
+
+bool wire_get_invitation(struct raft_net_invitation *invitation, uint16_t *version,
+                         const uint8_t *body, size_t bytes)
+{
+    struct bytes_reader r = bytes_reader(body, bytes);
+    *invitation = (struct raft_net_invitation){0};
+    if (bytes_get_u64(&r) != WIRE_MAGIC)
+        return false;
+    *version = bytes_get_u16(&r);
+    if (*version != RAFT_NET_PROTOCOL)
+        return !r.bad;
+    invitation->cluster = bytes_get_u64(&r);
+    bytes_get_string(&r, invitation->name, sizeof(invitation->name));
+    return is_whole(&r) && invitation->cluster != 0 && raft_net_is_name(invitation->name);
 }
 
 size_t wire_put_join_reply(uint8_t out[WIRE_MAX_GREETING_BYTES],
@@ -150,7 +185,7 @@ bool wire_get_join_reply(struct raft_net_join_reply *reply, const uint8_t *body,
     reply->cluster = bytes_get_u64(&r);
     bytes_get_string(&r, reply->leader_address, sizeof(reply->leader_address));
     bytes_get_string(&r, reply->why, sizeof(reply->why));
-    if (reply->status > RAFT_JOIN_REFUSED)
+    if (reply->status > RAFT_JOIN_PENDING)
         return false;
     return is_whole(&r) && (reply->status != RAFT_JOIN_OK || reply->cluster != 0);
 }
@@ -417,10 +452,11 @@ size_t wire_put_change(uint8_t out[WIRE_MAX_GREETING_BYTES], const struct raft_n
     bytes_put_u8(&w, (uint8_t)change->kind);
     bytes_put_u64(&w, change->member);
     bytes_put_string(&w, change->address);
+    bytes_put_string(&w, change->name);
+    bytes_put_u8(&w, change->promote);
     return finish(&w);
 }
 
-/* Members are added by asking to join, and in no other way. */
 bool wire_get_change(struct raft_net_change *change, const uint8_t *body, size_t bytes)
 {
     struct bytes_reader r = bytes_reader(body, bytes);
@@ -428,8 +464,12 @@ bool wire_get_change(struct raft_net_change *change, const uint8_t *body, size_t
     change->kind = bytes_get_u8(&r);
     change->member = bytes_get_u64(&r);
     bytes_get_string(&r, change->address, sizeof(change->address));
-    return is_whole(&r) && change->kind >= RAFT_CHANGE_REMOVE &&
-           change->kind <= RAFT_CHANGE_ADDRESS;
+    bytes_get_string(&r, change->name, sizeof(change->name));
+    change->promote = get_bool(&r);
+    if (change->kind < RAFT_CHANGE_ADD || change->kind > RAFT_CHANGE_ADDRESS)
+        return false;
+    return is_whole(&r) &&
+           (change->kind != RAFT_CHANGE_ADD || is_member(change->name, change->address));
 }
 
 size_t wire_put_change_reply(uint8_t out[WIRE_MAX_GREETING_BYTES], uint64_t seq,

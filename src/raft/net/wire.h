@@ -6,12 +6,13 @@
  *
  *     u32 length of the body   u32 CRC-32C of type and body   u8 type   body
  *
- * Its first frame is a HELLO, answered with WELCOME, REFUSED or REMOVED, or a JOIN, answered with
- * JOIN_REPLY. After a WELCOME the dialler sends MESSAGE, FORWARD, CHANGE and their replies, and the
- * acceptor nothing more: its answers go over the connections that it dialled itself.
+ * Its first frame is a HELLO, answered with WELCOME, REFUSED or REMOVED; a JOIN, answered with
+ * JOIN_REPLY; or an INVITE, answered with the JOIN of whoever is there, or REFUSED. After a WELCOME
+ * the dialler sends MESSAGE, FORWARD, CHANGE and their replies, and the acceptor nothing more: its
+ * answers go over the connections that it dialled itself.
  *
- * HELLO and JOIN start with WIRE_MAGIC and the protocol version, and these fields will keep their
- * place, so that every version can tell every other what it is.
+ * HELLO, JOIN and INVITE start with WIRE_MAGIC and the protocol version, and these fields will keep
+ * their place, so that every version can tell every other what it is.
  *
  * Decoders believe nothing: they return false unless the body is exactly one valid thing within its
  * limits. Who sent a message, and to whom, is known from the connection and is not in the frame.
@@ -42,6 +43,7 @@ enum wire_type {
     WIRE_CHANGE,
     WIRE_CHANGE_REPLY,
     WIRE_REMOVED, /* in answer to a HELLO: its sender is no member any more */
+    WIRE_INVITE,
 };
 
 enum wire_lane { WIRE_CONTROL = 0, WIRE_BULK, WIRE_LANES };
@@ -92,6 +94,11 @@ bool wire_get_hello(struct wire_hello *hello, const uint8_t *body, size_t bytes)
 size_t wire_put_join(uint8_t out[WIRE_MAX_GREETING_BYTES], const struct raft_net_join *join);
 bool wire_get_join(struct raft_net_join *join, uint16_t *version, const uint8_t *body,
                    size_t bytes);
+
+size_t wire_put_invitation(uint8_t out[WIRE_MAX_GREETING_BYTES],
+                           const struct raft_net_invitation *invitation);
+bool wire_get_invitation(struct raft_net_invitation *invitation, uint16_t *version,
+                         const uint8_t *body, size_t bytes);
 
 size_t wire_put_join_reply(uint8_t out[WIRE_MAX_GREETING_BYTES],
                            const struct raft_net_join_reply *reply);

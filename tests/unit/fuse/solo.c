@@ -281,6 +281,11 @@ static int carry_out(struct solo_inside *in, const struct backend_order *order)
         assert_string_equal(order->name, "node2");
         snprintf(in->second, sizeof(in->second), "%s", order->text);
         return 0;
+    case BACKEND_ORDER_ADD:
+        if (strcmp(order->name, "node2") != 0)
+            return -EHOSTUNREACH;
+        snprintf(in->second, sizeof(in->second), "%s", order->text);
+        return 0;
     case BACKEND_ORDER_REMOVE:
         if (in->second[0] == '\0')
             return -ENOENT;

@@ -185,6 +185,42 @@ static void members_are_ordered(void **state)
     assert_non_null(strstr(s->out, "Invalid argument"));
 }
 
+static void a_member_is_made_by_what_is_written(void **state)
+{
+    NEEDS_MOUNT(s);
+    static const char script[] = "import errno, os\n"
+                                 "def fails(with_, f, *args):\n"
+                                 "    try: f(*args)\n"
+                                 "    except OSError as e: assert e.errno == with_, (f, args, e)\n"
+                                 "    else: assert False, (f, args)\n"
+                                 "os.chdir('.raft/members')\n"
+                                 "new = os.O_WRONLY | os.O_CREAT | os.O_EXCL\n"
+                                 "fails(errno.EEXIST, os.open, 'node2', new)\n"
+                                 "os.unlink('node2')\n"
+                                 "f = os.open('node2', new)\n"
+                                 "assert os.fstat(f).st_size == 4096\n"
+                                 "assert sorted(os.listdir('.')) == ['node1']\n"
+                                 "os.close(f)\n" /* unwritten, it is nothing */
+                                 "fails(errno.ENOENT, os.stat, 'node2')\n"
+                                 "f = os.open('node2', new)\n"
+                                 "os.write(f, b'127.0.0.1:9 voter\\n')\n"
+                                 "assert sorted(os.listdir('.')) == ['node1', 'node2']\n"
+                                 "os.write(f, b'voter\\n')\n"
+                                 "os.close(f)\n"
+                                 "assert open('node2').read() == 'voter\\n'\n"
+                                 "f = os.open('node3', new)\n"
+                                 "fails(errno.EHOSTUNREACH, os.write, f, b'127.0.0.1:9\\n')\n"
+                                 "os.close(f)\n"
+                                 "fails(errno.ENOENT, os.stat, 'node3')\n";
+    assert_int_equal(solo_python(s, script), 0);
+    assert_string_equal(s->out, "");
+    assert_int_equal(solo_bash(s, "rm .raft/members/node2; echo host:1 > .raft/members/node2 && "
+                                  "cat .raft/members/node2; echo h:1 > .raft/members/node3"),
+                     1);
+    assert_non_null(strstr(s->out, "host:1\n"));
+    assert_non_null(strstr(s->out, "No route to host"));
+}
+
 static void one_who_waits_can_be_killed(void **state)
 {
     NEEDS_MOUNT(s);
@@ -205,6 +241,7 @@ int main(void)
         ON_A_MOUNT(poll_waits_for_a_change),
         ON_A_MOUNT(an_order_is_written),
         ON_A_MOUNT(members_are_ordered),
+        ON_A_MOUNT(a_member_is_made_by_what_is_written),
         ON_A_MOUNT(one_who_waits_can_be_killed),
         ON_A_MOUNT(select_waits_too_and_files_are_always_ready),
     };

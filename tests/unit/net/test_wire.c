@@ -148,7 +148,9 @@ static void greetings_come_back(void **state)
     assert_int_equal(back.version, RAFT_NET_PROTOCOL + 1);
     assert_int_equal(back.from, 0);
 
-    struct raft_net_join join = {.id = 7, .name = "n", .address = "h:1", .voter = true}, join_back;
+    struct raft_net_join join = {
+        .id = 7, .name = "n", .address = "h:1", .voter = true, .replaces = 8};
+    struct raft_net_join join_back;
     uint16_t version;
     bytes = wire_put_join(out, &join);
     assert_true(wire_get_join(&join_back, &version, out, bytes));
@@ -156,6 +158,23 @@ static void greetings_come_back(void **state)
     assert_string_equal(join_back.name, "n");
     assert_string_equal(join_back.address, "h:1");
     assert_true(join_back.voter);
+    assert_int_equal(join_back.replaces, 8);
+    join.replaces = join.id; /* nobody follows himself */
+    assert_false(wire_get_join(&join_back, &version, out, wire_put_join(out, &join)));
+    join.replaces = 0;
+    static const char *const no_names[] = {"", ".n", "a/b", "a b", "a\nb"};
+    for (size_t i = 0; i < sizeof(no_names) / sizeof(no_names[0]); i++) {
+        snprintf(join.name, sizeof(join.name), "%s", no_names[i]);
+        assert_false(wire_get_join(&join_back, &version, out, wire_put_join(out, &join)));
+    }
+    struct raft_net_invitation invitation = {.cluster = 9, .name = "node4"}, invitation_back;
+    bytes = wire_put_invitation(out, &invitation);
+    assert_true(wire_get_invitation(&invitation_back, &version, out, bytes));
+    assert_int_equal(invitation_back.cluster, 9);
+    assert_string_equal(invitation_back.name, "node4");
+    for (size_t n = 0; n < bytes; n++)
+        assert_false(wire_get_invitation(&invitation_back, &version, out, n) &&
+                     version == RAFT_NET_PROTOCOL);
     struct raft_net_join_reply reply = {
         .status = RAFT_JOIN_REDIRECT, .cluster = 9, .leader_address = "h:2", .why = "so"};
     struct raft_net_join_reply reply_back;
@@ -206,8 +225,13 @@ static void changes_come_back(void **state)
     assert_string_equal(back.address, "127.0.0.1:8009");
     for (size_t n = 0; n < bytes; n++)
         assert_false(wire_get_change(&back, out, n));
-    change.kind = RAFT_CHANGE_ADD; /* asked for by joining only */
+    change.kind = RAFT_CHANGE_ADD; /* it needs a name */
     assert_false(wire_get_change(&back, out, wire_put_change(out, &change)));
+    memcpy(change.name, "node4", 6);
+    change.promote = true;
+    assert_true(wire_get_change(&back, out, wire_put_change(out, &change)));
+    assert_string_equal(back.name, "node4");
+    assert_true(back.promote);
     change.kind = RAFT_CHANGE_ADDRESS + 1;
     assert_false(wire_get_change(&back, out, wire_put_change(out, &change)));
 

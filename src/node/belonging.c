@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * belonging.c - which cluster this node's directory belongs to, and how that changes.
+ *
+ *     founding --founds one--> member
+ *     joining --a hello of the cluster that let it in--> its cluster is on file
+ *             --a configuration that holds it is applied--> member
+ *     member --a member says that it is none any more--> removed, for ever
+ *
+ * The states stand in DIR/identity (datadir.h). Threads: node_on_config() the apply thread, the
+ * others the loop's; dir_lock is between them.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "base/report.h"
+#include "node/internal.h"
+
+/* ---- Becoming a member ---- */
+
+/* The first configuration that holds this node makes a joining directory a member's. */
+void node_on_config(void *ctx, const struct raft_entry *entry)
+{
+    struct node *n = ctx;
+    struct raft_config *config = memory_alloc(sizeof(*config));
+    bool member = entry->payload &&
+                  raft_config_decode(config, entry->payload->data, entry->payload->bytes) &&
+                  raft_config_find(config, n->dir.identity.id);
+    memory_free(config);
+    pthread_mutex_lock(&n->dir_lock);
+    if (member && n->dir.state == DATADIR_JOINING) {
+        n->dir.state = DATADIR_MEMBER;
+        int status = datadir_save(&n->dir);
+        if (status < 0)
+            report_fatal(
+                "%s/identity cannot be written: %s. Make room or mend the disk, then start "
+                "this node again",
+                n->dir.path, strerror(-status));
+        report_info("is a member now");
+        n->joined = true;
+        node_wake(n);
+    }
+    pthread_mutex_unlock(&n->dir_lock);
+}
+
+/*
+ * A member asks who is here, to add this node. Only one that has no cluster yet can be added.
+ */
+bool node_on_invite(void *ctx, const struct raft_net_invitation *invitation,
+                    struct raft_net_join *self, char why[RAFT_NET_WHY_BYTES])
+{
+    struct node *n = ctx;
+    pthread_mutex_lock(&n->dir_lock);
+    const struct raft_net_identity *identity = &n->dir.identity;
+    bool same = identity->cluster == invitation->cluster;
+    bool free = n->dir.state == DATADIR_JOINING && (identity->cluster == 0 || same);
+    bool named = strcmp(identity->name, invitation->name) == 0;
+    if (!named)
+        snprintf(why, RAFT_NET_WHY_BYTES, "here is %s, not %s", identity->name, invitation->name);
+    else if (!free)
+        snprintf(why, RAFT_NET_WHY_BYTES,
+                 "%s belongs to %s already: start it with an empty -data directory and -join",
+                 identity->name, same ? "this cluster" : "another cluster");
+    *self = (struct raft_net_join){.id = identity->id, .voter = !n->options->nonvoter};
+    memcpy(self->name, identity->name, sizeof(self->name));
+    memcpy(self->address, n->options->address, sizeof(self->address));
+    pthread_mutex_unlock(&n->dir_lock);
+    return named && free;
+}
+
+/* ---- Claims ---- */
+
+/*
+ * Whether this node is, or is about to be, a cluster of one. Any other belongs where it is: the
+ * claim then comes from a cluster that had a node of this name at this address once.
+ */
+static bool is_alone(struct node *n)
+{
+    if (n->dir.state == DATADIR_FOUNDING)
+        return true;
+    struct raft_driver_status *status = memory_alloc(sizeof(*status));
+    raft_driver_status(n->driver, status);
+    bool alone = status->member_count <= 1;
+    memory_free(status);
+    return alone;
+}
+
+/*
+ * A peer of a cluster we are not in names this node. A node that joins adopts its cluster, synced
+ * to disk before anything is accepted from it: that happens once in a directory's life, and nothing
+ * else runs on the loop yet. Whoever means this very incarnation means the cluster that it left by
+ * --recover: nothing was lost by mistake.
+ */
+bool node_on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
+                   const char *from_address, raft_id expected_id)
+{
+    (void)from;
+    struct node *n = ctx;
+    bool adopt = false;
+    pthread_mutex_lock(&n->dir_lock);
+    struct raft_net_identity *self = &n->dir.identity;
+    if (n->dir.state == DATADIR_JOINING && self->cluster == 0 && expected_id == self->id) {
+        self->cluster = cluster;
+        adopt = datadir_save(&n->dir) == 0;
+        self->cluster = adopt ? cluster : 0;
+    } else if (n->dir.state != DATADIR_JOINING && expected_id != self->id && !n->claimed &&
+               is_alone(n)) {
+        n->claimed = true;
+        snprintf(n->why, NODE_WHY_BYTES,
+                 "%s at %s says that %s is a member of its cluster: to go on in it, start this "
+                 "node with %s-join %s",
+                 from_name, from_address, self->name,
+                 n->dir.state == DATADIR_FOUNDING ? "" : "an empty -data directory and ",
+                 from_address);
+        if (n->changes) {
+            report_error("%s. This node takes no more changes", n->why);
+            changes_refuse(n->changes);
+        }
+    }
+    pthread_mutex_unlock(&n->dir_lock);
+    if (adopt)
+        raft_driver_set_cluster(n->driver, cluster);
+    return adopt;
+}
+
+/* ---- Leaving ---- */
+
+/* A member says so, and it is true: the directory remembers, and the process ends. */
+void node_on_removed(void *ctx, const char *by_name)
+{
+    struct node *n = ctx;
+    pthread_mutex_lock(&n->dir_lock);
+    bool first = n->dir.state == DATADIR_MEMBER;
+    if (first) {
+        n->dir.state = DATADIR_REMOVED;
+        (void)datadir_save(&n->dir); /* not on disk: it will be told again */
+        snprintf(n->why, NODE_WHY_BYTES,
+                 "was removed from its cluster, says %s: to bring it back, start it with an empty "
+                 "-data directory and -join",
+                 by_name);
+    }
+    pthread_mutex_unlock(&n->dir_lock);
+    if (!first)
+        return;
+    members_removed(n->members, n->options->name);
+    kill(getpid(), SIGTERM);
+}
