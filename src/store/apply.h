@@ -31,6 +31,14 @@ int apply_setattr(struct txn *t, const struct command *c, struct store_result *r
 int apply_data(struct txn *t, const struct inode *inode, const struct command *c,
                struct store_result *r);
 
+/*
+ * The inode leaves the tree, but this node has it open: its content, as the transaction sees it, is
+ * kept for those handles. That is this node's own affair and changes nothing in the tree. A copy
+ * that cannot be made (its disk is full) costs those handles their file, which then reads as
+ * ESTALE.
+ */
+void apply_keep_orphan(struct txn *t, const struct inode *inode);
+
 /* The inode's data has changed: mtime, which differs from the one before, ctime, version. */
 void apply_touch_data(struct txn *t, struct store_attr *attr);
 

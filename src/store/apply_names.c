@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "store/apply.h"
 #include "store/orphans.h"
@@ -161,12 +162,7 @@ int apply_symlink(struct txn *t, const struct command *c, struct store_result *r
 
 /* ---- Removing ---- */
 
-/*
- * The inode's last name is gone. If this node has it open, a private copy stays behind for its
- * handles; that is this node's own affair and changes nothing in the tree. A copy that cannot be
- * made (its disk is full) costs those handles their file, which then reads as ESTALE.
- */
-static void keep_orphan(struct txn *t, const struct inode *inode)
+void apply_keep_orphan(struct txn *t, const struct inode *inode)
 {
     struct store_attr attr = inode->attr;
     attr.nlink = 0;
@@ -174,8 +170,12 @@ static void keep_orphan(struct txn *t, const struct inode *inode)
     int fd = -1;
     if (!S_ISDIR(attr.mode)) {
         fd = orphans_make_file(t->orphans, attr.ino);
-        if (fd < 0 || tree_copy_out(t, attr.ino, fd) != 0)
+        if (fd < 0)
             return;
+        if (tree_copy_out(t, attr.ino, fd) != 0) {
+            close(fd);
+            return;
+        }
     }
     orphans_add(t->orphans, &attr, fd);
 }
@@ -183,7 +183,7 @@ static void keep_orphan(struct txn *t, const struct inode *inode)
 static void drop_inode(struct txn *t, struct inode *inode)
 {
     if (t->is_open(t->is_open_ctx, inode->attr.ino))
-        keep_orphan(t, inode);
+        apply_keep_orphan(t, inode);
     tree_remove(t, inode);
 }
 

@@ -7,11 +7,13 @@
  */
 #include "store/checkpoint.h"
 
+#include <errno.h>
 #include <pthread.h>
 
 #include "base/memory.h"
 #include "base/report.h"
 #include "store/sql.h"
+#include "store/vfs.h"
 
 struct checkpoint {
     struct sql sql;
@@ -26,21 +28,26 @@ struct checkpoint {
     bool closing;
 };
 
-/* One checkpoint; true if all of the write-ahead log is in the database now. */
-static bool run(struct checkpoint *c, int mode)
+/*
+ * One checkpoint. 0 if all of the write-ahead log is in the database now, -EBUSY if somebody still
+ * reads what stood there before, or another negative errno, reported.
+ */
+static int run(struct checkpoint *c, int mode)
 {
     uint64_t applied = atomic_load(c->applied);
     int pages = 0;
     int copied = 0;
     int rc = sqlite3_wal_checkpoint_v2(c->sql.db, "main", mode, &pages, &copied);
-    /* Both are -1 for a connection that knows of no write-ahead log: then nothing was done. */
-    bool whole = rc == SQLITE_OK && pages >= 0 && copied == pages;
-    if (whole)
-        atomic_store(&c->durable, applied);
-    else if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY)
+    if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY) {
         report_error("store.db: cannot be checkpointed: %s; check this node's disk",
                      sqlite3_errmsg(c->sql.db));
-    return whole;
+        return sql_errno(rc);
+    }
+    /* Both are -1 for a connection that knows of no write-ahead log: then nothing was done. */
+    if (pages < 0 || copied != pages)
+        return -EBUSY;
+    atomic_store(&c->durable, applied);
+    return 0;
 }
 
 static void *checkpoint_main(void *arg)
@@ -114,6 +121,23 @@ void checkpoint_hold(struct checkpoint *c, bool held)
     pthread_mutex_lock(&c->lock);
     c->held = held;
     pthread_mutex_unlock(&c->lock);
+}
+
+int checkpoint_all(struct checkpoint *c)
+{
+    pthread_mutex_lock(&c->lock);
+    while (c->due || c->running)
+        pthread_cond_wait(&c->changed, &c->lock);
+    c->running = true; /* the connection is ours */
+    pthread_mutex_unlock(&c->lock);
+    vfs_set_paced(c->sql.db, true);
+    int status = run(c, SQLITE_CHECKPOINT_FULL);
+    vfs_set_paced(c->sql.db, false);
+    pthread_mutex_lock(&c->lock);
+    c->running = false;
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+    return status;
 }
 
 uint64_t checkpoint_durable_index(const struct checkpoint *c)

@@ -33,6 +33,12 @@ void checkpoint_grown(struct checkpoint *c, int pages);
  */
 void checkpoint_hold(struct checkpoint *c, bool held);
 
+/*
+ * Waits until all that is applied is in the database and synced, at the pace of pace.h. Apply
+ * thread. 0 or a negative errno: -EBUSY, if somebody does not stop reading an old state.
+ */
+int checkpoint_all(struct checkpoint *c);
+
 uint64_t checkpoint_durable_index(const struct checkpoint *c); /* any thread */
 
 /* A last checkpoint, and the end of the thread. */

@@ -24,9 +24,29 @@ struct store {
     struct store_state published;
     _Atomic(uint64_t) applied_index;
 
+    /* A copy is made, or a whole other state is put in: never both. */
+    pthread_mutex_t copy_lock;
+    pthread_cond_t copy_changed;
+    bool copying;
+    _Atomic(bool) installing;
+
     /* The apply thread's: the write-ahead log's length, and room for a decoded command. */
     int wal_pages;
     uint32_t groups[COMMAND_MAX_GROUPS];
 };
+
+/* The state as queries see it from now on. Apply thread. */
+void store_publish(struct store *store, const struct store_state *state);
+
+/*
+ * Around a copy of the store, which reads one old state for long: it waits while another state is
+ * installed, and is to end with -EAGAIN once `installing` is set.
+ */
+void store_begin_copying(struct store *store);
+void store_end_copying(struct store *store);
+
+/* Around an installation: no copy is being made. */
+void store_begin_installing(struct store *store);
+void store_end_installing(struct store *store);
 
 #endif

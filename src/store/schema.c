@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "store/vfs.h"
 
@@ -32,6 +33,21 @@ static const char tables[] =
     " PRIMARY KEY(session, seq)) WITHOUT ROWID;"
     "INSERT INTO state VALUES(1, 0, 0, 0, 1, 1, 0, 0, 0, 0);";
 
+/* In one transaction. */
+static int run_both(struct sql *sql, const char *first, const char *second)
+{
+    int rc = sql_exec(sql, "BEGIN IMMEDIATE");
+    if (rc == 0)
+        rc = sql_exec(sql, first);
+    if (rc == 0)
+        rc = sql_exec(sql, second);
+    if (rc == 0)
+        rc = sql_exec(sql, "COMMIT");
+    if (rc && !sqlite3_get_autocommit(sql->db))
+        sql_exec(sql, "ROLLBACK");
+    return rc;
+}
+
 int schema_create(struct sql *sql, uint64_t incarnation)
 {
     int reserved = VFS_RESERVED_BYTES;
@@ -40,44 +56,79 @@ int schema_create(struct sql *sql, uint64_t incarnation)
     snprintf(meta, sizeof(meta), "INSERT INTO meta VALUES(1, %d, %lld)", SCHEMA_FORMAT,
              (long long)incarnation);
     int rc = sql_exec(sql, "PRAGMA page_size=4096");
-    if (rc == 0)
-        rc = sql_exec(sql, "BEGIN IMMEDIATE");
-    if (rc == 0)
-        rc = sql_exec(sql, tables);
-    if (rc == 0)
-        rc = sql_exec(sql, meta);
-    return rc ? rc : sql_exec(sql, "COMMIT");
+    return rc ? rc : run_both(sql, tables, meta);
+}
+
+int schema_claim(struct sql *sql, uint64_t incarnation)
+{
+    char meta[128];
+    snprintf(meta, sizeof(meta), "UPDATE meta SET incarnation=%lld", (long long)incarnation);
+    return run_both(sql, meta, "DROP TABLE IF EXISTS snapshot");
+}
+
+int schema_make_snapshot(struct sql *sql, uint64_t id)
+{
+    char row[256];
+    snprintf(row, sizeof(row),
+             "CREATE TABLE snapshot(id INTEGER NOT NULL); INSERT INTO snapshot VALUES(%lld)",
+             (long long)id);
+    return run_both(sql, "UPDATE meta SET incarnation=0; DROP TABLE IF EXISTS snapshot", row);
+}
+
+/* The numbers of the first row: 0, or SQLite's result code. */
+static int read_row(struct sql *sql, const char *text, uint64_t *numbers, int count)
+{
+    sqlite3_stmt *s = NULL;
+    int rc = sqlite3_prepare_v2(sql->db, text, -1, &s, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(s);
+    for (int i = 0; rc == SQLITE_ROW && i < count; i++)
+        numbers[i] = sql_u64(s, i);
+    sqlite3_finalize(s);
+    return rc == SQLITE_ROW ? 0 : rc;
+}
+
+int schema_read_meta(struct sql *sql, struct schema_meta *meta)
+{
+    uint64_t numbers[2];
+    *meta = (struct schema_meta){0};
+    int rc = read_row(sql, "SELECT format, incarnation FROM meta", numbers, 2);
+    if (rc)
+        return (rc & 0xff) == SQLITE_ERROR || rc == SQLITE_DONE ? -EUCLEAN : sql_errno(rc);
+    meta->format = numbers[0];
+    meta->incarnation = numbers[1];
+    /* Only a snapshot has the table: that there is none is no error. */
+    rc = read_row(sql, "SELECT id FROM snapshot", &meta->snapshot_id, 1);
+    return rc == 0 || (rc & 0xff) == SQLITE_ERROR || rc == SQLITE_DONE ? 0 : sql_errno(rc);
 }
 
 int schema_check(struct sql *sql, const char *path, uint64_t incarnation, char why[STORE_WHY_BYTES])
 {
-    sqlite3_stmt *s = NULL;
-    int rc = sqlite3_prepare_v2(sql->db, "SELECT format, incarnation FROM meta", -1, &s, NULL);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_step(s);
-    uint64_t format = rc == SQLITE_ROW ? sql_u64(s, 0) : 0;
-    uint64_t found = rc == SQLITE_ROW ? sql_u64(s, 1) : 0;
-    sqlite3_finalize(s);
-    if (rc != SQLITE_ROW) {
+    struct schema_meta meta;
+    int status = schema_read_meta(sql, &meta);
+    if (status < 0) {
         snprintf(why, STORE_WHY_BYTES,
                  "%s cannot be read as a store of raftfs (%s); restore the data directory, or move "
                  "it away and let this node join again",
-                 path, sqlite3_errstr(rc));
-        int error = sql_errno(rc);
-        return error == -EIO && (rc & 0xff) == SQLITE_ERROR ? -EUCLEAN : error;
+                 path, strerror(-status));
+        return status;
     }
-    if (format != SCHEMA_FORMAT) {
+    if (meta.format != SCHEMA_FORMAT) {
         snprintf(why, STORE_WHY_BYTES,
                  "%s has format %llu and this program knows format %d; run the newer raftfs", path,
-                 (unsigned long long)format, SCHEMA_FORMAT);
+                 (unsigned long long)meta.format, SCHEMA_FORMAT);
         return -EPROTO;
     }
-    if (found != incarnation) {
+    if (meta.incarnation != incarnation && meta.incarnation != 0) {
         snprintf(why, STORE_WHY_BYTES,
                  "%s belongs to another data directory (incarnation %016llx, not %016llx); put the "
                  "right file back",
-                 path, (unsigned long long)found, (unsigned long long)incarnation);
+                 path, (unsigned long long)meta.incarnation, (unsigned long long)incarnation);
         return -ESTALE;
     }
-    return 0;
+    status = meta.incarnation ? 0 : schema_claim(sql, incarnation);
+    if (status < 0)
+        snprintf(why, STORE_WHY_BYTES, "%s cannot be written: %s; check this node's disk", path,
+                 strerror(-status));
+    return status;
 }

@@ -2,7 +2,7 @@
 /*
  * schema.h - the tables of store.db, and making or checking them.
  *
- *     meta     what never changes: format version, incarnation
+ *     meta     what never changes: format version, incarnation (0: nobody's yet, as in a snapshot)
  *     state    one row, rewritten by every batch: applied index and term, the last stamp, counters,
  *              totals, fingerprint
  *     config   the configuration that was applied last, as the log holds it
@@ -12,6 +12,7 @@
  *              as zeroes
  *     session  (incarnation, boot), and the lowest sequence number that it still waits for
  *     result   what a session's commands came to, for the ones that are sent again
+ *     snapshot only in a snapshot: its id
  */
 #ifndef RAFTFS_STORE_SCHEMA_H
 #define RAFTFS_STORE_SCHEMA_H
@@ -26,8 +27,26 @@ enum { SCHEMA_FORMAT = 1 };
 /* Makes the tables in an empty database. 0 or a negative errno. */
 int schema_create(struct sql *sql, uint64_t incarnation);
 
-/* 0; -EPROTO (newer format, or not ours), -ESTALE (another incarnation), other errors; with why. */
+struct schema_meta {
+    uint64_t format;
+    uint64_t incarnation;
+    uint64_t snapshot_id; /* 0: no snapshot */
+};
+
+/* 0 or a negative errno: -EUCLEAN, if it is no store at all. */
+int schema_read_meta(struct sql *sql, struct schema_meta *meta);
+
+/*
+ * 0; -EPROTO (newer format, or not ours), -ESTALE (another incarnation), other errors; with why. A
+ * store that is nobody's yet is claimed.
+ */
 int schema_check(struct sql *sql, const char *path, uint64_t incarnation,
                  char why[STORE_WHY_BYTES]);
+
+/* The database is this data directory's from now on, and no snapshot. 0 or a negative errno. */
+int schema_claim(struct sql *sql, uint64_t incarnation);
+
+/* The database is a snapshot from now on, and nobody's. 0 or a negative errno. */
+int schema_make_snapshot(struct sql *sql, uint64_t id);
 
 #endif

@@ -81,6 +81,26 @@ static void end_session(struct txn *t, const struct session *session)
     t->state.fingerprint -= session_hash(session);
 }
 
+static bool get_any(struct txn *t, struct session *session)
+{
+    sqlite3_stmt *s = sql_get(t->sql, SQL_SESSION_ANY);
+    bool found = sql_step(t->sql, s);
+    if (found)
+        *session = (struct session){.id = sql_u64(s, 0),
+                                    .incarnation = sql_u64(s, 1),
+                                    .boot = sql_u64(s, 2),
+                                    .lowest = sql_u64(s, 3)};
+    sql_done(s);
+    return found;
+}
+
+void session_end_all(struct txn *t)
+{
+    struct session session;
+    while (get_any(t, &session))
+        end_session(t, &session);
+}
+
 /* A new cluster's root directory belongs to its founder, whose session is the first one. */
 static void give_root(struct txn *t, const struct command_caller *founder)
 {

@@ -14,6 +14,9 @@
 /* COMMAND_SESSION: opens the session and ends those of earlier boots. A negative errno or 0. */
 int session_open(struct txn *t, const struct command *command, struct store_result *result);
 
+/* Ends all of them. */
+void session_end_all(struct txn *t);
+
 /*
  * Whether the command is to be applied now. If not, `result` holds what it came to before, or seq 0
  * (nobody waits for it), or -EROFS (its session has ended; nothing happened).

@@ -4,14 +4,16 @@
  *
  *     DIR/snapshots/TERM-INDEX.db     whole, synced; sqlite3 opens it
  *     DIR/snapshots/new               being made
+ *     DIR/snapshots/incoming-...      being received (snapshot_sink.h)
  *
  * A copy is made page by page inside one read transaction of SQLite: it shows one applied index
  * while applying goes on beside it. It is written as `new`, synced and renamed, so that under its
  * name it is always whole. What it holds is told by the row `state` in it; the name only says it to
- * people. Pages bear the checksums of vfs.h.
+ * people. Pages bear the checksums of vfs.h. It belongs to no data directory (incarnation 0) and
+ * has a random id of its own: two nodes that copy the same state make two different files.
  *
- * A copy must not make writers wait for the disk: after each piece it is synced, so that no heap of
- * dirty pages stands before the log's next sync, and it rests as long as the piece took.
+ * A copy must not make writers wait for the disk: it goes at the pace of pace.h. It starts over if
+ * a whole other state is installed meanwhile.
  */
 #ifndef RAFTFS_STORE_SNAPSHOT_H
 #define RAFTFS_STORE_SNAPSHOT_H
@@ -20,10 +22,12 @@
 
 #include "store/store.h"
 
-enum { SNAPSHOT_KEPT = 2, SNAPSHOT_NAME_BYTES = 64 };
+enum { SNAPSHOT_KEPT = 2, SNAPSHOT_NAME_BYTES = 96 };
+
+#define SNAPSHOT_NEW "new"
 
 struct snapshot {
-    uint64_t id;   /* random, the same on every node that holds this very file */
+    uint64_t id;   /* random; 0: made by a program that gave none */
     uint64_t term; /* of the entry applied last */
     uint64_t index;
     uint64_t bytes;

@@ -33,6 +33,7 @@ static const char *const texts[SQL_STATEMENTS] = {
                       "fingerprint=?9",
     [SQL_CONFIG_GET] = "SELECT log_index, data FROM config",
     [SQL_CONFIG_PUT] = "REPLACE INTO config(id, log_index, data) VALUES(1, ?1, ?2)",
+    [SQL_CONFIG_DELETE] = "DELETE FROM config",
 
     [SQL_INODE_GET] = "SELECT " INODE_COLUMNS " FROM inode WHERE ino=?1",
     [SQL_INODE_PUT] = "INSERT INTO inode(ino, " INODE_COLUMNS ") "
@@ -40,6 +41,7 @@ static const char *const texts[SQL_STATEMENTS] = {
                       "ON CONFLICT(ino) DO UPDATE SET mode=?2, uid=?3, gid=?4, nlink=?5, size=?6, "
                       "atime=?7, mtime=?8, ctime=?9, version=?10, dotdot=?11",
     [SQL_INODE_DELETE] = "DELETE FROM inode WHERE ino=?1",
+    [SQL_INODE_LIST] = "SELECT ino, " INODE_COLUMNS " FROM inode ORDER BY ino",
 
     [SQL_DENTRY_GET] = "SELECT ino, cookie FROM dentry WHERE parent=?1 AND name=?2",
     [SQL_DENTRY_PUT] = "INSERT INTO dentry(parent, name, ino, cookie) VALUES(?1,?2,?3,?4)",
@@ -60,6 +62,7 @@ static const char *const texts[SQL_STATEMENTS] = {
     [SQL_SESSION_GET] = "SELECT incarnation, boot, lowest FROM session WHERE id=?1",
     [SQL_SESSION_PUT] = "REPLACE INTO session(id, incarnation, boot, lowest) VALUES(?1,?2,?3,?4)",
     [SQL_SESSION_LIST] = "SELECT id, boot, lowest FROM session WHERE incarnation=?1",
+    [SQL_SESSION_ANY] = "SELECT id, incarnation, boot, lowest FROM session LIMIT 1",
     [SQL_SESSION_DELETE] = "DELETE FROM session WHERE id=?1",
     [SQL_RESULT_GET] = "SELECT status, ino, data_offset FROM result WHERE session=?1 AND seq=?2",
     [SQL_RESULT_PUT] = "INSERT INTO result(session, seq, status, ino, data_offset) "

@@ -45,9 +45,14 @@ static int make_root(struct store *s)
 
 static int set_modes(struct store *s)
 {
-    static const char *const pragmas[] = {"PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL",
-                                          "PRAGMA wal_autocheckpoint=0", "PRAGMA cache_size=-16384",
-                                          /* KiB */ "PRAGMA temp_store=MEMORY"};
+    static const char *const pragmas[] = {
+        "PRAGMA journal_mode=WAL",
+        "PRAGMA synchronous=NORMAL",
+        "PRAGMA wal_autocheckpoint=0",
+        "PRAGMA cache_size=-16384",           /* KiB */
+        "PRAGMA journal_size_limit=67108864", /* an installation's gives its room back */
+        "PRAGMA temp_store=MEMORY",
+    };
     for (size_t i = 0; i < sizeof(pragmas) / sizeof(pragmas[0]); i++) {
         int error = sql_exec(&s->writer, pragmas[i]);
         if (error)
@@ -84,7 +89,7 @@ static int open_writer(struct store *s, char why[STORE_WHY_BYTES])
     return error;
 }
 
-static void publish(struct store *s, const struct store_state *state)
+void store_publish(struct store *s, const struct store_state *state)
 {
     pthread_mutex_lock(&s->published_lock);
     s->published = *state;
@@ -99,7 +104,7 @@ static int open_rest(struct store *s, char why[STORE_WHY_BYTES])
     tree_load_state(&s->writer, &state);
     int error = sql_end(&s->writer);
     if (error == 0) {
-        publish(s, &state);
+        store_publish(s, &state);
         readers_open(&s->readers, s->path);
         error = checkpoint_open(&s->checkpoint, s->path, &s->applied_index);
     }
@@ -122,6 +127,8 @@ int store_open(const struct store_options *options, struct store **out, char why
     struct store *s = memory_zalloc(sizeof(*s));
     s->options = *options;
     pthread_mutex_init(&s->published_lock, NULL);
+    pthread_mutex_init(&s->copy_lock, NULL);
+    pthread_cond_init(&s->copy_changed, NULL);
     snprintf(s->path, sizeof(s->path), "%s/store.db", options->dir);
     error = open_writer(s, why);
     if (error == 0)
@@ -141,8 +148,48 @@ void store_close(struct store *s)
     orphans_close(s->orphans);
     if (s->writer.db)
         sql_close(&s->writer);
+    pthread_cond_destroy(&s->copy_changed);
+    pthread_mutex_destroy(&s->copy_lock);
     pthread_mutex_destroy(&s->published_lock);
     memory_free(s);
+}
+
+/* ---- Copying and installing ---- */
+
+void store_begin_copying(struct store *s)
+{
+    pthread_mutex_lock(&s->copy_lock);
+    while (s->installing)
+        pthread_cond_wait(&s->copy_changed, &s->copy_lock);
+    s->copying = true;
+    pthread_mutex_unlock(&s->copy_lock);
+    checkpoint_hold(s->checkpoint, true);
+}
+
+void store_end_copying(struct store *s)
+{
+    checkpoint_hold(s->checkpoint, false);
+    pthread_mutex_lock(&s->copy_lock);
+    s->copying = false;
+    pthread_cond_broadcast(&s->copy_changed);
+    pthread_mutex_unlock(&s->copy_lock);
+}
+
+void store_begin_installing(struct store *s)
+{
+    pthread_mutex_lock(&s->copy_lock);
+    s->installing = true;
+    while (s->copying)
+        pthread_cond_wait(&s->copy_changed, &s->copy_lock);
+    pthread_mutex_unlock(&s->copy_lock);
+}
+
+void store_end_installing(struct store *s)
+{
+    pthread_mutex_lock(&s->copy_lock);
+    s->installing = false;
+    pthread_cond_broadcast(&s->copy_changed);
+    pthread_mutex_unlock(&s->copy_lock);
 }
 
 /* ---- Applying ---- */
@@ -186,7 +233,7 @@ int store_apply(struct store *s, const struct store_entry *entries, uint32_t cou
     int error = sql_end(&s->writer);
     if (error)
         return error;
-    publish(s, &t.state);
+    store_publish(s, &t.state);
     orphans_settle(s->orphans, s->options.is_open, s->options.ctx);
     checkpoint_grown(s->checkpoint, s->wal_pages);
     return 0;

@@ -15,18 +15,24 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sqlite3.h>
-#include <stdbool.h>
 #include <string.h>
 #include <xxhash.h>
 
+#include "base/clock.h"
 #include "base/report.h"
+#include "store/pace.h"
 
 struct vfs_file {
     sqlite3_file base;
     const char *path;     /* SQLite's own; lives as long as the file */
     sqlite3_file *system; /* stands right behind this struct */
+    bool blind;
+    bool paced;
+    int unsynced_bytes; /* while paced */
 };
+
+/* Numbers of our own for xFileControl; SQLite leaves those above 100 to applications. */
+enum { CONTROL_BLIND = 7401, CONTROL_PACED };
 
 static sqlite3_vfs *system_vfs;
 
@@ -46,6 +52,13 @@ void vfs_seal_page(uint8_t page[VFS_PAGE_BYTES], uint64_t number)
     memcpy(page + VFS_PAGE_BYTES - VFS_RESERVED_BYTES, &sum, sizeof(sum));
 }
 
+bool vfs_page_is_good(const uint8_t page[VFS_PAGE_BYTES], uint64_t number)
+{
+    uint64_t want;
+    memcpy(&want, page + VFS_PAGE_BYTES - VFS_RESERVED_BYTES, sizeof(want));
+    return page_checksum(page, number) == want;
+}
+
 static bool is_page(int bytes, sqlite3_int64 offset)
 {
     return bytes == VFS_PAGE_BYTES && offset % VFS_PAGE_BYTES == 0;
@@ -59,17 +72,32 @@ static sqlite3_file *system_of(sqlite3_file *file)
 static int file_read(sqlite3_file *file, void *out, int bytes, sqlite3_int64 offset)
 {
     sqlite3_file *sys = system_of(file);
+    if (((struct vfs_file *)file)->blind && is_page(bytes, offset) && offset > 0) {
+        memset(out, 0, VFS_PAGE_BYTES);
+        return SQLITE_OK;
+    }
     int rc = sys->pMethods->xRead(sys, out, bytes, offset);
     if (rc != SQLITE_OK || !is_page(bytes, offset))
         return rc;
-    uint64_t want;
-    memcpy(&want, (uint8_t *)out + VFS_PAGE_BYTES - VFS_RESERVED_BYTES, sizeof(want));
-    if (page_checksum(out, page_number(offset)) == want)
+    if (vfs_page_is_good(out, page_number(offset)))
         return SQLITE_OK;
     report_error("%s: page %lld does not match its checksum; the disk has changed it. Stop this "
                  "node, move its data directory away and let it join again",
                  ((struct vfs_file *)file)->path, (long long)page_number(offset));
     return SQLITE_IOERR_DATA;
+}
+
+/* After each written page: syncs what has come together, and rests. */
+static int keep_pace(struct vfs_file *f)
+{
+    f->unsynced_bytes += VFS_PAGE_BYTES;
+    if (f->unsynced_bytes < PACE_PIECE_BYTES)
+        return SQLITE_OK;
+    uint64_t since_us = clock_mono_us();
+    int rc = f->system->pMethods->xSync(f->system, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY);
+    f->unsynced_bytes = 0;
+    pace_rest(since_us);
+    return rc;
 }
 
 static int file_write(sqlite3_file *file, const void *data, int bytes, sqlite3_int64 offset)
@@ -80,7 +108,9 @@ static int file_write(sqlite3_file *file, const void *data, int bytes, sqlite3_i
     uint8_t page[VFS_PAGE_BYTES];
     memcpy(page, data, VFS_PAGE_BYTES);
     vfs_seal_page(page, page_number(offset));
-    return sys->pMethods->xWrite(sys, page, bytes, offset);
+    int rc = sys->pMethods->xWrite(sys, page, bytes, offset);
+    return rc == SQLITE_OK && ((struct vfs_file *)file)->paced ? keep_pace((struct vfs_file *)file)
+                                                               : rc;
 }
 
 static int file_close(sqlite3_file *file)
@@ -127,8 +157,18 @@ static int file_check_reserved_lock(sqlite3_file *file, int *taken)
 
 static int file_control(sqlite3_file *file, int op, void *arg)
 {
-    sqlite3_file *sys = system_of(file);
-    return sys->pMethods->xFileControl(sys, op, arg);
+    struct vfs_file *f = (struct vfs_file *)file;
+    switch (op) {
+    case CONTROL_BLIND:
+        f->blind = *(bool *)arg;
+        return SQLITE_OK;
+    case CONTROL_PACED:
+        f->paced = *(bool *)arg;
+        f->unsynced_bytes = 0;
+        return SQLITE_OK;
+    default:
+        return f->system->pMethods->xFileControl(f->system, op, arg);
+    }
 }
 
 static int file_sector_size(sqlite3_file *file)
@@ -196,13 +236,21 @@ static int vfs_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *file, int 
     if (!(flags & SQLITE_OPEN_MAIN_DB))
         return system_vfs->xOpen(system_vfs, path, file, flags, out_flags);
     struct vfs_file *f = (struct vfs_file *)file;
-    f->base.pMethods = NULL;
-    f->path = path;
-    f->system = (sqlite3_file *)(f + 1);
+    *f = (struct vfs_file){.path = path, .system = (sqlite3_file *)(f + 1)};
     int rc = system_vfs->xOpen(system_vfs, path, f->system, flags, out_flags);
     if (f->system->pMethods)
         f->base.pMethods = &methods;
     return rc;
+}
+
+void vfs_set_blind(sqlite3 *db, bool on)
+{
+    sqlite3_file_control(db, "main", CONTROL_BLIND, &on);
+}
+
+void vfs_set_paced(sqlite3 *db, bool on)
+{
+    sqlite3_file_control(db, "main", CONTROL_PACED, &on);
 }
 
 static sqlite3_vfs checksum_vfs;

@@ -9,6 +9,8 @@
 #ifndef RAFTFS_STORE_VFS_H
 #define RAFTFS_STORE_VFS_H
 
+#include <sqlite3.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
@@ -20,6 +22,17 @@ enum {
 
 /* Sets the checksum of a page that is written past SQLite; pages are numbered from 1. */
 void vfs_seal_page(uint8_t page[VFS_PAGE_BYTES], uint64_t number);
+
+bool vfs_page_is_good(const uint8_t page[VFS_PAGE_BYTES], uint64_t number);
+
+/*
+ * While it is on, pages of this connection's database, but for the first, read as zeroes: they are
+ * about to be overwritten whole, and what they hold need be neither read nor right.
+ */
+void vfs_set_blind(sqlite3 *db, bool on);
+
+/* While it is on, what this connection writes to the database goes at the pace of pace.h. */
+void vfs_set_paced(sqlite3 *db, bool on);
 
 /* Registers the VFS; once or more, any thread. 0 or -EIO. */
 int vfs_register(void);
