@@ -34,8 +34,8 @@ void checkpoint_grown(struct checkpoint *c, int pages);
 void checkpoint_hold(struct checkpoint *c, bool held);
 
 /*
- * Waits until all that is applied is in the database and synced, at the pace of pace.h. Apply
- * thread. 0 or a negative errno: -EBUSY, if somebody does not stop reading an old state.
+ * Waits until all that is applied is in the database and synced, at the pace of pace.h. Any thread.
+ * 0 or a negative errno: -EBUSY, if somebody does not stop reading an old state.
  */
 int checkpoint_all(struct checkpoint *c);
 

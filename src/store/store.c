@@ -258,6 +258,11 @@ uint64_t store_durable_index(const struct store *s)
     return checkpoint_durable_index(s->checkpoint);
 }
 
+int store_sync(struct store *s)
+{
+    return checkpoint_all(s->checkpoint);
+}
+
 void store_totals(struct store *s, struct store_totals *totals)
 {
     pthread_mutex_lock(&s->published_lock);

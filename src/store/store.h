@@ -107,9 +107,15 @@ struct buf *store_config(struct store *store, uint64_t *index);
 
 /*
  * What would survive a power cut: the applied index read before the last checkpoint that succeeded.
- * Checkpoints run by themselves on the apply thread; idle stores are not written to.
+ * Checkpoints run by themselves on a thread of their own; idle stores are not written to.
  */
 uint64_t store_durable_index(const struct store *store);
+
+/*
+ * A checkpoint now, waited for: what is applied when it is called is then durable. Any thread. 0 or
+ * a negative errno: -EBUSY while somebody reads an old state for long, as a snapshot's copy does.
+ */
+int store_sync(struct store *store);
 
 /* ---- Queries (any thread) ---- */
 

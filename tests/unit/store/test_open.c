@@ -304,6 +304,20 @@ static void what_counts_as_durable_is_in_the_database(void **state)
     assert_int_equal(system(command), 0);
 }
 
+static void a_sync_makes_what_is_applied_durable(void **state)
+{
+    (void)state;
+    harness_setup(NULL);
+    for (int i = 0; i < 3; i++) {
+        do_put(ROOT, "key", "value");
+        assert_true(store_durable_index(store) < store_applied_index(store));
+        assert_int_equal(store_sync(store), 0);
+        assert_int_equal(store_durable_index(store), store_applied_index(store));
+    }
+    assert_int_equal(store_sync(store), 0);
+    store_close(store);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup_closed, remove_dir)
@@ -315,6 +329,7 @@ int main(void)
         TEST(what_counts_as_durable_is_in_the_database),
         cmocka_unit_test_teardown(a_flipped_bit_is_never_served, remove_dir),
         cmocka_unit_test_teardown(queries_see_each_batch_whole_and_at_once, remove_dir),
+        cmocka_unit_test_teardown(a_sync_makes_what_is_applied_durable, remove_dir),
         cmocka_unit_test(a_killed_store_opens_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
