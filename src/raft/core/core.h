@@ -87,7 +87,6 @@ void election_on_timeout_now(struct raft *r, const struct raft_msg *m);
 void election_on_lost(struct raft *r, raft_id peer);
 void election_on_durable(struct raft *r);
 void election_check(struct raft *r);
-bool election_may_campaign(const struct raft *r);
 
 /* ---- leader.c ---- */
 void leader_tick(struct raft *r);

@@ -28,18 +28,30 @@ void election_reset_timer(struct raft *r)
         r->now_us + r->options.election_us + random_below(r, r->options.election_us);
 }
 
+/* There is nothing to wait for but one's own disk; apart, lest two candidates split the vote. */
+static void try_soon(struct raft *r)
+{
+    r->election_at_us = r->now_us + 1 + random_below(r, r->options.heartbeat_us / 4);
+}
+
 /*
- * Only a voter campaigns, and not while its own log is still on the way to its disk. Who is a voter
- * no more by an entry that is not committed yet must be able to: a leader that removed itself and
- * lost office may be the only one with that entry, and then nobody else can win (thesis 4.2.2).
+ * Only a voter campaigns. Who is one no more by an entry that is not committed yet must be able to:
+ * a leader that removed itself and lost office may be the only one with that entry, and then nobody
+ * else can win (thesis 4.2.2).
  */
-bool election_may_campaign(const struct raft *r)
+static bool may_campaign(const struct raft *r)
 {
     const struct raft_member *before = NULL;
     if (r->config_index > r->commit_index)
         before = raft_config_find(&r->previous_config, r->options.id);
-    bool voter = membership_is_voter(r, r->options.id) || (before && before->voter);
-    return voter && r->log.durable_index == r->log.last_index;
+    return membership_is_voter(r, r->options.id) ||
+           (before && (before->voter || before->voter_out));
+}
+
+/* And not while its own log is still on the way to its disk: votes go by what is durable. */
+static bool log_is_durable(const struct raft *r)
+{
+    return r->log.durable_index == r->log.last_index;
 }
 
 static bool won(const struct raft *r)
@@ -72,9 +84,14 @@ static void campaign(struct raft *r, bool transferred)
 
 static void pre_campaign(struct raft *r)
 {
-    if (!election_may_campaign(r)) {
+    if (!may_campaign(r)) {
         set_leader(r, 0);
         election_reset_timer(r);
+        return;
+    }
+    if (!log_is_durable(r)) {
+        set_leader(r, 0);
+        try_soon(r);
         return;
     }
     become_pre_candidate(r);
@@ -181,7 +198,7 @@ void election_on_vote_reply(struct raft *r, const struct raft_msg *m)
 /* The leader wants us to take over at once (thesis 3.10): no pre-vote, and no stickiness. */
 void election_on_timeout_now(struct raft *r, const struct raft_msg *m)
 {
-    if (m->from == r->leader && r->role == RAFT_FOLLOWER && election_may_campaign(r))
+    if (m->from == r->leader && r->role == RAFT_FOLLOWER && may_campaign(r) && log_is_durable(r))
         campaign(r, true);
 }
 
