@@ -11,12 +11,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -57,10 +59,23 @@ static void *write_until_done(void *arg)
     return NULL;
 }
 
+/* Its end is waited for, so that nothing is answered by threads which the signal has not reached.
+ */
+static int kill_process(pid_t pid)
+{
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    int rc = fd < 0 || kill(pid, SIGKILL) < 0 ? -errno : 0;
+    if (rc == 0 && poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, GIVE_UP_S * 1000) != 1)
+        rc = -ETIMEDOUT;
+    if (fd >= 0)
+        close(fd);
+    return rc;
+}
+
 static int break_something(const struct options *o)
 {
     if (o->kill_pid > 0)
-        return kill(o->kill_pid, SIGKILL) < 0 ? -errno : 0;
+        return kill_process(o->kill_pid);
     return system(o->shell) == 0 ? 0 : -ECHILD;
 }
 

@@ -218,7 +218,7 @@ ssize_t grpc_call(struct grpc *g, const char *path, const void *message, size_t 
     int rc = send_call(g, path, message, bytes);
     size_t got = 0;
     for (bool ended = false; rc == 0 && !ended;) {
-        struct frame f;
+        struct frame f = {0};
         rc = next_frame(g, &f);
         if (rc == 0 && f.type == DATA)
             rc = take_data(g, &f, reply, room, &got);
