@@ -33,10 +33,16 @@ struct options {
     const char *samples_path;
     pid_t pids[BENCH_MAX_PIDS];
     unsigned n_pids;
-    pid_t kill_pid;       /* failover: this one is killed, or … */
-    const char *shell;    /* … this shell command breaks something */
-    const char *read_key; /* restart: served once this key can be read, not once mounted */
-    char *const *argv;    /* restart: the command that starts the node again */
+    const char *disk_path; /* of which the device's writes are counted; NULL: no */
+    pid_t kill_pid;        /* failover: this one is killed, or … */
+    const char *shell;     /* … this shell command breaks something */
+    const char *read_key;  /* restart: served once this key can be read, not once mounted */
+    char *const *argv;     /* restart: the command that starts the node again */
+};
+
+struct used {
+    struct usage processes[BENCH_MAX_PIDS];
+    uint64_t disk_bytes;
 };
 
 struct result {
@@ -46,7 +52,7 @@ struct result {
     double seconds;    /* from the first operation's start to the last one's end */
     uint64_t bytes;    /* of values moved */
     pid_t started_pid; /* restart: the node, left running; 0: none */
-    struct usage before[BENCH_MAX_PIDS], after[BENCH_MAX_PIDS];
+    struct used before, after;
 };
 
 /* Each runs one command: 0, or a negative errno with a message already on standard error. */
@@ -57,8 +63,8 @@ int failover_run(const struct options *o, struct result *r);
 int restart_run(const struct options *o, struct result *r);
 int use_run(const struct options *o, struct result *r);
 
-/* The usage of all of o->pids, as they are now; a process that is gone is all zero. */
-void use_take(const struct options *o, struct usage *out);
+/* What o->pids and the disk have used until now; a process that is gone is all zero. */
+void use_take(const struct options *o, struct used *out);
 
 void report_text(const struct options *o, const struct result *r);
 void report_json(const struct options *o, const struct result *r);

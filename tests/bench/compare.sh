@@ -38,7 +38,7 @@ local_disk() {
 
 one_writer() {
     bench etcd-put put "etcd:$etcd_leader" -n 2000
-    bench raftfs-put put "${node_mount[$leader]}" -n 2000 --pids "$(pids_of "${nodes[@]}")"
+    bench raftfs-put put "${node_mount[$leader]}" -n 2000 "${uses[@]}"
     bench libraft-put put "$libraft" -n 2000
     bench etcd-put-new put --new "etcd:$etcd_leader" -n 2000
     bench raftfs-put-new put --new "${node_mount[$leader]}" -n 2000
@@ -48,7 +48,7 @@ one_writer() {
 
 many_writers() {
     bench etcd-put-64 put "etcd:$etcd_leader" -c 64 -t 4
-    bench raftfs-put-64 put "${node_mount[$leader]}" -c 64 -t 4
+    bench raftfs-put-64 put "${node_mount[$leader]}" -c 64 -t 4 "${uses[@]}"
     bench libraft-put-64 put "$libraft" -c 64 -t 4
     bench raftfs-put-64-all put $(mounts_of "${nodes[@]}") -c 64 -t 4
 }
@@ -82,6 +82,7 @@ side_by_side() {
     node_start l2 -join "${node_addr[l1]}"
     node_start l3 -join "${node_addr[l1]}" -o consistency=local
     wait_whole "${nodes[@]}"
+    uses=(--pids "$(pids_of "${nodes[@]}")" --disk "$work")
     for round in $(seq "$rounds"); do
         say "-- round $round of $rounds"
         lead l1 "${nodes[@]}"

@@ -149,7 +149,10 @@ static bool serves(const struct options *o)
     return readable;
 }
 
-/* The node outlives the bench, and must not hold the pipe that the bench's output goes to. */
+/*
+ * The node outlives the bench, and must not hold the pipes that the bench's output goes to. What it
+ * says is kept by a command that keeps it (sh -c '… 2>>FILE').
+ */
 static pid_t start(const struct options *o)
 {
     pid_t pid = fork();
@@ -158,9 +161,9 @@ static pid_t start(const struct options *o)
     int null = open("/dev/null", O_RDWR);
     dup2(null, STDIN_FILENO);
     dup2(null, STDOUT_FILENO);
+    dup2(null, STDERR_FILENO);
     setsid();
     execvp(o->argv[0], o->argv);
-    complain("%s: %s", o->argv[0], strerror(errno));
     _exit(127);
 }
 
@@ -178,6 +181,6 @@ int restart_run(const struct options *o, struct result *r)
     uint64_t took_ns = bench_now_ns() - start_ns;
     samples_add(&r->samples, start_ns, took_ns);
     r->seconds = (double)took_ns / 1e9;
-    use_take(o, r->after);
+    use_take(o, &r->after);
     return r->started_pid > 0 ? 0 : -EAGAIN;
 }

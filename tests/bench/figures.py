@@ -28,9 +28,10 @@ def short(f):
     for p in f.get("processes", []):
         text += f"\n{'':28} pid {p['pid']:7}: "
         if f["ops"] > 1:
-            text += f"{p['cpu_us_per_op']:.0f} us of CPU, {p['written_bytes_per_op']:.0f} bytes " \
-                    "written an operation, "
+            text += f"{p['cpu_us_per_op']:.0f} us of CPU an operation, "
         text += f"{p['cpu_percent']:.2f} % of a core, {p['rss_bytes'] / 1e6:.1f} MB"
+    if "disk_bytes_per_op" in f:
+        text += f"\n{'':28} disk: {f['disk_bytes_per_op']:.0f} bytes written an operation"
     if f["errors"] and f["command"] != "failover":
         text += f"  {f['errors']} FAILED"
     return text

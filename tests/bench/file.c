@@ -53,7 +53,7 @@ int file_run(const struct options *o, struct result *r)
     memset(block, 'x', o->value_bytes);
     if (!writing)
         posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    use_take(o, r->before);
+    use_take(o, &r->before);
     uint64_t start_ns = bench_now_ns();
     int rc = blocks(o, r, fd, block, writing);
     if (rc == 0 && writing && fsync(fd) < 0)
@@ -61,7 +61,7 @@ int file_run(const struct options *o, struct result *r)
     if (close(fd) < 0 && rc == 0)
         rc = -errno;
     r->seconds = (double)(bench_now_ns() - start_ns) / 1e9;
-    use_take(o, r->after);
+    use_take(o, &r->after);
     free(block);
     if (rc < 0)
         complain("%s: %s", path, strerror(-rc));

@@ -79,7 +79,7 @@ static int measure(const struct options *o, struct client *writer, struct client
     if (rc == 0 && reader->target->kind == &target_files)
         rc = watch_file(reader);
     struct progress bar = progress_start(o);
-    use_take(o, r->before);
+    use_take(o, &r->before);
     uint64_t start_ns = bench_now_ns();
     for (uint64_t i = 0; i < o->ops && rc == 0; i++) {
         char value[24];
@@ -88,7 +88,7 @@ static int measure(const struct options *o, struct client *writer, struct client
         progress_show(&bar, (double)i / (double)o->ops, "");
     }
     r->seconds = (double)(bench_now_ns() - start_ns) / 1e9;
-    use_take(o, r->after);
+    use_take(o, &r->after);
     progress_end(&bar);
     return rc;
 }

@@ -345,11 +345,11 @@ static int run_clients(struct load *load, struct result *r)
     atomic_store(&load->running, o->clients);
     start_workers(load);
     pthread_barrier_wait(&load->ready);
-    use_take(o, r->before);
+    use_take(o, &r->before);
     uint64_t start_ns = bench_now_ns();
     pthread_barrier_wait(&load->ready);
     watch(load, start_ns);
-    use_take(o, r->after);
+    use_take(o, &r->after);
     collect(load, r, start_ns);
     pthread_barrier_destroy(&load->ready);
     return atomic_load(&load->failed) ? -EIO : 0;

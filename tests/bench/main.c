@@ -48,7 +48,8 @@ static const char usage_text[] =
     "      --kill PID        failover: kill -9\n"
     "      --shell COMMAND   failover: any other way to break something\n"
     "      --read KEY        restart: until this key can be read\n"
-    "      --pids PID[,PID…] tell what these use: CPU, bytes written to disk, memory\n"
+    "      --pids PID[,PID…] tell what these use: CPU and memory\n"
+    "      --disk DIR        tell what is written to the device that holds DIR, by anybody\n"
     "      --name NAME       of the figure (the command)\n"
     "      --samples FILE    each sample, a line: seconds since the start, microseconds\n"
     "      --json            one line of JSON instead of text\n"
@@ -88,19 +89,21 @@ void complain(const char *format, ...)
     va_end(args);
 }
 
-void use_take(const struct options *o, struct usage *out)
+void use_take(const struct options *o, struct used *out)
 {
     for (unsigned i = 0; i < o->n_pids; i++)
-        if (process_usage(o->pids[i], &out[i]) < 0)
-            out[i] = (struct usage){0};
+        if (process_usage(o->pids[i], &out->processes[i]) < 0)
+            out->processes[i] = (struct usage){0};
+    if (o->disk_path != NULL)
+        out->disk_bytes = disk_written_bytes(o->disk_path);
 }
 
 int use_run(const struct options *o, struct result *r)
 {
-    use_take(o, r->before);
+    use_take(o, &r->before);
     uint64_t start_ns = bench_now_ns();
     usleep((useconds_t)(o->seconds * 1e6));
-    use_take(o, r->after);
+    use_take(o, &r->after);
     r->seconds = (double)(bench_now_ns() - start_ns) / 1e9;
     return 0;
 }
@@ -141,6 +144,7 @@ enum {
     SHELL,
     READ,
     PIDS,
+    DISK,
     NAME,
     SAMPLES,
     JSON,
@@ -162,6 +166,7 @@ static const struct option long_options[] = {
     {"shell", required_argument, NULL, SHELL},
     {"read", required_argument, NULL, READ},
     {"pids", required_argument, NULL, PIDS},
+    {"disk", required_argument, NULL, DISK},
     {"name", required_argument, NULL, NAME},
     {"samples", required_argument, NULL, SAMPLES},
     {"json", no_argument, NULL, JSON},
@@ -213,6 +218,9 @@ static void take_option(struct options *o, int option, char *value)
         break;
     case PIDS:
         take_pids(o, value);
+        break;
+    case DISK:
+        o->disk_path = value;
         break;
     case NAME:
         o->name = value;

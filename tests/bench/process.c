@@ -6,13 +6,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 
-/* The number behind `label` in one of /proc/PID's files; 0 if it is not there. */
-static uint64_t number_of(pid_t pid, const char *file, const char *label)
+/* What stands behind `label`, in KiB, in /proc/PID/status; 0 if it is not there. */
+static uint64_t status_bytes(pid_t pid, const char *label)
 {
     char path[64], line[256];
-    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
     FILE *f = fopen(path, "re");
     if (f == NULL)
         return 0;
@@ -20,7 +22,7 @@ static uint64_t number_of(pid_t pid, const char *file, const char *label)
     size_t length = strlen(label);
     while (fgets(line, sizeof(line), f) != NULL) {
         if (strncmp(line, label, length) == 0) {
-            found = strtoull(line + length, NULL, 10);
+            found = strtoull(line + length, NULL, 10) * 1024;
             break;
         }
     }
@@ -36,9 +38,26 @@ int process_usage(pid_t pid, struct usage *out)
         return -ESRCH;
     *out = (struct usage){
         .cpu_ns = (uint64_t)cpu.tv_sec * 1000000000 + (uint64_t)cpu.tv_nsec,
-        .written_bytes = number_of(pid, "io", "write_bytes:"),
-        .rss_bytes = number_of(pid, "status", "VmRSS:") * 1024,
-        .peak_rss_bytes = number_of(pid, "status", "VmHWM:") * 1024,
+        .rss_bytes = status_bytes(pid, "VmRSS:"),
+        .peak_rss_bytes = status_bytes(pid, "VmHWM:"),
     };
     return 0;
+}
+
+uint64_t disk_written_bytes(const char *path)
+{
+    struct stat s;
+    char stat_path[64];
+    if (stat(path, &s) < 0)
+        return 0;
+    snprintf(stat_path, sizeof(stat_path), "/sys/dev/block/%u:%u/stat", major(s.st_dev),
+             minor(s.st_dev));
+    FILE *f = fopen(stat_path, "re");
+    if (f == NULL)
+        return 0;
+    uint64_t sectors = 0; /* the seventh field, of 512 bytes whatever the device's own */
+    if (fscanf(f, "%*u %*u %*u %*u %*u %*u %" SCNu64, &sectors) != 1)
+        sectors = 0;
+    fclose(f);
+    return sectors * 512;
 }

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * process.h - what other processes use while they are measured: CPU time, bytes written, memory.
+ * process.h - what is used while something is measured: CPU time and memory of processes, the disk.
  *
  * CPU time is the process's CPU clock (all threads, those that have ended too, in nanoseconds; the
- * ticks of /proc/PID/stat are far too coarse for an idle node). Bytes written are write_bytes of
- * /proc/PID/io: what the process made the kernel send to a disk, journal and metadata left out.
+ * ticks of /proc/PID/stat are far too coarse for an idle node). Bytes written are the block
+ * device's, which anybody else's writes are among. A process's own count, write_bytes in
+ * /proc/PID/io, is of no use: it counts the whole folio of the page cache that a write has made
+ * dirty, a megabyte for a sector of a file that was filled in megabytes.
  */
 #ifndef BENCH_PROCESS_H
 #define BENCH_PROCESS_H
@@ -14,11 +16,13 @@
 
 struct usage {
     uint64_t cpu_ns;
-    uint64_t written_bytes;
     uint64_t rss_bytes, peak_rss_bytes;
 };
 
 /* 0, or -ESRCH when there is no such process. */
 int process_usage(pid_t pid, struct usage *out);
+
+/* Bytes ever written to the block device that holds the path; 0 when there is none. */
+uint64_t disk_written_bytes(const char *path);
 
 #endif

@@ -20,21 +20,25 @@ static double mib_per_second(const struct result *r)
     return r->seconds > 0 ? (double)r->bytes / r->seconds / (1 << 20) : 0;
 }
 
-/* What a process used during the run. */
-struct spent {
-    double cpu_us, written_bytes, cpu_percent;
-};
-
-static struct spent spent_by(const struct result *r, unsigned i)
+static double ops_of(const struct result *r)
 {
-    const struct usage *b = &r->before[i], *a = &r->after[i];
-    double ops = r->samples.count > 0 ? (double)r->samples.count : 1;
-    double cpu_us = a->cpu_ns > b->cpu_ns ? (double)(a->cpu_ns - b->cpu_ns) / 1e3 : 0;
-    return (struct spent){
-        .cpu_us = cpu_us / ops,
-        .written_bytes = (double)(a->written_bytes - b->written_bytes) / ops,
-        .cpu_percent = r->seconds > 0 ? cpu_us / r->seconds / 1e4 : 0,
-    };
+    return r->samples.count > 0 ? (double)r->samples.count : 1;
+}
+
+static double cpu_us(const struct result *r, unsigned i)
+{
+    uint64_t before_ns = r->before.processes[i].cpu_ns, after_ns = r->after.processes[i].cpu_ns;
+    return after_ns > before_ns ? (double)(after_ns - before_ns) / 1e3 : 0;
+}
+
+static double cpu_percent(const struct result *r, unsigned i)
+{
+    return r->seconds > 0 ? cpu_us(r, i) / r->seconds / 1e4 : 0;
+}
+
+static double disk_bytes_per_op(const struct result *r)
+{
+    return (double)(r->after.disk_bytes - r->before.disk_bytes) / ops_of(r);
 }
 
 void report_text(const struct options *o, const struct result *r)
@@ -52,13 +56,14 @@ void report_text(const struct options *o, const struct result *r)
         printf("  %llu failed: %s\n", (unsigned long long)r->errors,
                r->first_error < 0 ? strerror(-r->first_error) : "refused meanwhile");
     for (unsigned i = 0; i < o->n_pids; i++) {
-        struct spent p = spent_by(r, i);
-        printf("  pid %-8d %8.1f us of CPU and %8.0f bytes written an operation, %5.2f %% of a "
-               "core, %.1f MiB resident (at most %.1f)\n",
-               (int)o->pids[i], p.cpu_us, p.written_bytes, p.cpu_percent,
-               (double)r->after[i].rss_bytes / (1 << 20),
-               (double)r->after[i].peak_rss_bytes / (1 << 20));
+        const struct usage *after = &r->after.processes[i];
+        printf("  pid %-8d %8.1f us of CPU an operation, %5.2f %% of a core, %.1f MiB resident (at "
+               "most %.1f)\n",
+               (int)o->pids[i], cpu_us(r, i) / ops_of(r), cpu_percent(r, i),
+               (double)after->rss_bytes / (1 << 20), (double)after->peak_rss_bytes / (1 << 20));
     }
+    if (o->disk_path != NULL)
+        printf("  disk         %8.0f bytes written an operation\n", disk_bytes_per_op(r));
     if (r->started_pid > 0)
         printf("  pid %d runs on\n", (int)r->started_pid);
 }
@@ -80,12 +85,11 @@ static void json_processes(const struct options *o, const struct result *r)
 {
     printf(",\"processes\":[");
     for (unsigned i = 0; i < o->n_pids; i++) {
-        struct spent p = spent_by(r, i);
-        printf("%s{\"pid\":%d,\"cpu_us_per_op\":%.3f,\"written_bytes_per_op\":%.1f,"
-               "\"cpu_percent\":%.4f,\"rss_bytes\":%llu,\"peak_rss_bytes\":%llu}",
-               i > 0 ? "," : "", (int)o->pids[i], p.cpu_us, p.written_bytes, p.cpu_percent,
-               (unsigned long long)r->after[i].rss_bytes,
-               (unsigned long long)r->after[i].peak_rss_bytes);
+        const struct usage *after = &r->after.processes[i];
+        printf("%s{\"pid\":%d,\"cpu_us_per_op\":%.3f,\"cpu_percent\":%.4f,\"rss_bytes\":%llu,"
+               "\"peak_rss_bytes\":%llu}",
+               i > 0 ? "," : "", (int)o->pids[i], cpu_us(r, i) / ops_of(r), cpu_percent(r, i),
+               (unsigned long long)after->rss_bytes, (unsigned long long)after->peak_rss_bytes);
     }
     printf("]");
 }
@@ -107,6 +111,8 @@ void report_json(const struct options *o, const struct result *r)
            s.mean_us, s.p50_us, s.p95_us, s.p99_us, s.max_us);
     if (o->n_pids > 0)
         json_processes(o, r);
+    if (o->disk_path != NULL)
+        printf(",\"disk_bytes_per_op\":%.0f", disk_bytes_per_op(r));
     if (r->started_pid > 0)
         printf(",\"started_pid\":%d", (int)r->started_pid);
     printf("}\n");

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+"""raftfs-bench measures what it says: every command once, tiny, on a cluster of one or of three."""
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+from cluster import PATIENCE_S, RAFTFS
+
+BENCH = os.path.join(os.path.dirname(os.path.abspath(RAFTFS)), "../tests/bench/raftfs-bench")
+
+
+def bench(*argv, status=0):
+    r = subprocess.run([BENCH, "--json", *map(str, argv)], capture_output=True, text=True,
+                       timeout=PATIENCE_S)
+    assert r.returncode == status, (argv, r.stdout, r.stderr)
+    return json.loads(r.stdout) if status == 0 else r.stderr
+
+
+@pytest.fixture
+def one(cluster):
+    cluster.start(1)
+    return cluster.nodes[0]
+
+
+def check_times(figure, count):
+    assert (figure["ops"], figure["errors"]) == (count, 0)
+    assert 0 < figure["p50_us"] <= figure["p95_us"] <= figure["p99_us"] <= figure["max_us"]
+    assert 0 < figure["mean_us"] <= figure["max_us"]
+    assert figure["seconds"] * 1e6 >= figure["max_us"]
+
+
+def test_operations_on_files(one, top):
+    mount = one.mount
+    samples = f"{top}/samples"
+    figure = bench("put", mount, "-n", 50, "-c", 4, "-w", 2, "-b", 10, "--name", "a name",
+                   "--pids", one.process.pid, "--disk", top, "--samples", samples)
+    check_times(figure, 50)
+    assert (figure["name"], figure["clients"], figure["value_bytes"]) == ("a name", 4, 10)
+    assert figure["processes"][0]["cpu_us_per_op"] > 0
+    assert figure["processes"][0]["rss_bytes"] > 1e6
+    with open(samples) as f:
+        assert len(f.readlines()) == 50
+    assert [one.read(f"own-{i}") for i in (0, 3)] == ["14........", "13........"]
+
+    check_times(bench("put", "--new", mount, "-n", 20, "-w", 0), 20)
+    assert sum(name.startswith("new-") for name in os.listdir(mount)) == 20
+    check_times(bench("fill", "--keys", 30, "-c", 4, mount), 30)
+    assert sum(name.startswith("k") for name in os.listdir(mount)) == 30
+    for command in "get", "stat":
+        check_times(bench(command, mount, "-n", 20, "--keys", 30), 20)
+    check_times(bench("get", "--local", "--keys", 30, mount, "-n", 20), 20)
+    for command in "list", "create", "rename", "remove":
+        check_times(bench(command, mount, "-n", 10, "-w", 1), 10)
+    figure = bench("file-write", mount, "-b", 4096, "--file-bytes", 100000)
+    assert figure["ops"] == 25 and os.path.getsize(f"{mount}/large") == 100000
+    assert bench("file-read", mount, "-b", 100000, "--file-bytes", 100000)["mib_per_s"] > 0
+    assert bench("put", mount, "-t", 0.2, "-c", 2)["ops"] > 0
+
+
+def test_what_happens_to_a_cluster(three):
+    first, second, third = three.nodes
+    check_times(bench("lag", first.mount, second.mount, "-n", 10), 10)
+    leader = three.leader()
+    figure = bench("failover", "--kill", leader.process.pid,
+                   *[n.mount for n in three.others(leader)])
+    assert figure["ops"] == 1 and figure["seconds"] > 0
+    assert leader.reap() == -signal.SIGKILL
+    figure = bench("restart", leader.mount, "--", *leader.start_argv)
+    try:
+        assert figure["ops"] == 1
+        leader.wait_quorum(3)
+    finally:
+        os.kill(figure["started_pid"], signal.SIGTERM)
+
+
+def test_the_limits_of_the_machine(top):
+    for target in f"disk:{top}", "tcp:", "fuse:", "fuse:noflush":
+        check_times(bench("put", target, "-n", 20, "-c", 2), 20)
+    check_times(bench("get", "fuse:", "-n", 20), 20)
+
+
+def test_what_cannot_be_measured_is_an_error(top):
+    assert "no-such" in bench("put", f"{top}/no-such", status=1)
+    assert "has no list" in bench("list", "tcp:", status=1)
+    assert "--keys" in bench("fill", top, status=2)
+    assert "targets" in bench("put", status=2)
+    for number in "x", "-1", "":
+        assert "number" in bench("put", top, "-n", number, status=2)
