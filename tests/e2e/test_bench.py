@@ -2,6 +2,7 @@
 """raftfs-bench measures what it says: every command once, tiny, on a cluster of one or of three."""
 import json
 import os
+import select
 import signal
 import subprocess
 
@@ -17,6 +18,16 @@ def bench(*argv, status=0):
                        timeout=PATIENCE_S)
     assert r.returncode == status, (argv, r.stdout, r.stderr)
     return json.loads(r.stdout) if status == 0 else r.stderr
+
+
+def stop(pid):
+    """SIGTERM for a process that is not ours, and its end."""
+    fd = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGTERM)
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    assert poll.poll(PATIENCE_S * 1000), f"{pid} does not end"
+    os.close(fd)
 
 
 @pytest.fixture
@@ -73,7 +84,7 @@ def test_what_happens_to_a_cluster(three):
         assert figure["ops"] == 1
         leader.wait_quorum(3)
     finally:
-        os.kill(figure["started_pid"], signal.SIGTERM)
+        stop(figure["started_pid"])
 
 
 def test_the_limits_of_the_machine(top):
