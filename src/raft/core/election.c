@@ -51,7 +51,7 @@ static bool may_campaign(const struct raft *r)
 /* And not while its own log is still on the way to its disk: votes go by what is durable. */
 static bool log_is_durable(const struct raft *r)
 {
-    return r->log.durable_index == r->log.last_index;
+    return r->log.durable_index == r->log.last_index && effects_write_room(r);
 }
 
 static bool won(const struct raft *r)

@@ -175,6 +175,10 @@ static void on_message(struct raft *r, const struct raft_msg *m)
         r->dropped++;
         return;
     }
+    if (m->term > r->hard.term && !effects_write_room(r)) {
+        r->dropped++; /* the disk stands still: no more terms until it has written these */
+        return;
+    }
     if (settle_term(r, m))
         dispatch(r, m);
 }
