@@ -51,11 +51,35 @@ static void check_truncation(struct sim_world *w, const struct sim_slot *s, uint
                        from);
 }
 
+/* What a snapshot makes a node forget was never committed. */
+static void check_restart(struct sim_world *w, const struct sim_slot *s,
+                          const struct sim_write *write)
+{
+    uint64_t index = write->restart_index;
+    w->history.installed++;
+    if (s->role == RAFT_LEADER)
+        sim_world_fail(w, "2: leader %" PRIu64 " starts its log over behind %" PRIu64, s->node.id,
+                       index);
+    if (index <= s->commit)
+        sim_world_fail(w, "5: node %" PRIu64 " goes back from commit %" PRIu64 " to a snapshot",
+                       s->node.id, s->commit);
+    if (sim_log_term(&s->node.log, index) == w->history.committed[index - 1].entry.term)
+        sim_world_fail(w, "5: node %" PRIu64 " drops a tail that belongs to its snapshot %" PRIu64,
+                       s->node.id, index);
+}
+
 /* Before the node's log is changed. */
 void sim_check_write(struct sim_world *w, struct sim_slot *s, const struct sim_write *write)
 {
     const struct sim_log *log = &s->node.log;
     uint64_t kept = log->last;
+    if (write->restart_index) {
+        check_restart(w, s, write);
+        kept = write->restart_index;
+        s->config_index = kept;
+        while (write->prefix[s->config_index - 1].kind != RAFT_ENTRY_CONFIG)
+            s->config_index--;
+    }
     if (write->truncate_from) {
         check_truncation(w, s, write->truncate_from);
         kept = write->truncate_from - 1;
@@ -203,11 +227,12 @@ static void check_new_leader(struct sim_world *w, const struct sim_slot *s)
                        id, term);
     for (uint64_t i = 1; i <= h->commit; i++)
         if (h->committed[i - 1].leader_term < term &&
-            sim_log_term(log, i) != h->committed[i - 1].term) {
+            sim_log_term(log, i) != h->committed[i - 1].entry.term) {
             sim_world_fail(w,
                            "4: node %" PRIu64 " leads t%" PRIu64 " without entry %" PRIu64
                            " t%" PRIu64 ", committed in t%" PRIu64,
-                           id, term, i, h->committed[i - 1].term, h->committed[i - 1].leader_term);
+                           id, term, i, h->committed[i - 1].entry.term,
+                           h->committed[i - 1].leader_term);
             return;
         }
 }
@@ -222,7 +247,8 @@ struct on_disk {
 
 /*
  * A wiped voter may have acknowledged the entry before, and never votes again: whoever is elected
- * needs a majority of those that are left, which meets the holders that are left.
+ * needs a majority of those that are left, which meets the holders that are left. What a state
+ * machine has synced counts: after a crash the log starts over behind it.
  */
 static bool has_on_disk(const void *ctx, raft_id id)
 {
@@ -230,7 +256,7 @@ static bool has_on_disk(const void *ctx, raft_id id)
     if (sim_id_is_wiped(d->world, id))
         return true;
     const struct sim_slot *s = sim_world_find(d->world, id);
-    return s && sim_log_term(&s->node.disk.log, d->index) == d->term;
+    return s && (d->index <= s->stored || sim_log_term(&s->node.disk.log, d->index) == d->term);
 }
 
 static void remember_commit(struct sim_history *h, const struct sim_entry *e, uint64_t leader_term)
@@ -239,8 +265,7 @@ static void remember_commit(struct sim_history *h, const struct sim_entry *e, ui
         h->commit_capacity = h->commit_capacity ? 2 * h->commit_capacity : 1024;
         h->committed = memory_realloc(h->committed, h->commit_capacity * sizeof(h->committed[0]));
     }
-    h->committed[h->commit++] = (struct sim_committed){
-        .term = e->term, .payload = e->payload, .kind = e->kind, .leader_term = leader_term};
+    h->committed[h->commit++] = (struct sim_committed){.entry = *e, .leader_term = leader_term};
 }
 
 void sim_check_founded(struct sim_world *w, const struct sim_entry *first)
@@ -296,7 +321,7 @@ static void check_commit(struct sim_world *w, struct sim_slot *s)
         const struct sim_entry *e = sim_log_at(&s->node.log, i);
         if (i > h->commit)
             commit_first(w, s, i);
-        const struct sim_committed *c = &h->committed[i - 1];
+        const struct sim_entry *c = &h->committed[i - 1].entry;
         if (c->term != e->term || c->payload != e->payload || c->kind != e->kind)
             sim_world_fail(w,
                            "5: node %" PRIu64 " commits another entry %" PRIu64 " (t%" PRIu64
@@ -344,7 +369,11 @@ static void check_view(struct sim_world *w, const struct sim_slot *s)
                        "9: node %" PRIu64 " uses the configuration at %" PRIu64
                        ", not the newest at %" PRIu64,
                        s->node.id, config_index, s->config_index);
-    if (raft_durable_index(core) > s->node.disk.log.last)
+    if (raft_base_index(core) != s->node.log.base)
+        sim_world_fail(
+            w, "3: node %" PRIu64 " sees a log that begins behind %" PRIu64 ", not %" PRIu64,
+            s->node.id, raft_base_index(core), s->node.log.base);
+    if (raft_durable_index(core) > s->node.disk.log.last && raft_durable_index(core) > s->stored)
         sim_world_fail(
             w, "8: node %" PRIu64 " counts %" PRIu64 " as durable, its disk ends at %" PRIu64,
             s->node.id, raft_durable_index(core), s->node.disk.log.last);

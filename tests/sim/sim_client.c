@@ -153,6 +153,8 @@ void sim_client_lost(struct sim_world *w, struct sim_slot *s)
 
 void sim_client_act(struct sim_world *w)
 {
+    if (w->settling && !w->busy)
+        return;
     uint64_t delay_us = sim_between(&w->rng, 1, 2 * w->swarm.client_us);
     sim_world_schedule(w, delay_us, (struct sim_event){.kind = SIM_CLIENT});
     struct sim_slot *s = &w->slots[sim_below(&w->rng, w->swarm.slots)];

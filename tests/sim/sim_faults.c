@@ -34,7 +34,7 @@ static uint64_t some_time(struct sim_world *w)
 
 /* ---- Machines ---- */
 
-static void crash(struct sim_world *w, struct sim_slot *s)
+void sim_fault_crash(struct sim_world *w, struct sim_slot *s)
 {
     sim_slot_crash(w, s);
     sim_world_schedule(w, some_time(w),
@@ -83,10 +83,7 @@ static void jump_clock(struct sim_world *w, struct sim_slot *s)
     s->clock_us += some_time(w);
     s->timer_at_us = UINT64_MAX;
     if (s->node.up)
-        sim_world_schedule(
-            w, sim_below(&w->rng, 1000),
-            (struct sim_event){
-                .kind = SIM_TIMER, .slot = s->index, .life = s->life, .boot = s->boots});
+        sim_slot_arm_timer(w, s);
 }
 
 static void stall_disk(struct sim_world *w, struct sim_slot *s)
@@ -173,8 +170,8 @@ static void lose_connection(struct sim_world *w)
 
 /* ---- Members ---- */
 
-static void step_change(struct sim_world *w, struct sim_slot *leader, enum raft_change_kind kind,
-                        const struct raft_member *member)
+void sim_change(struct sim_world *w, struct sim_slot *leader, enum raft_change_kind kind,
+                const struct raft_member *member)
 {
     struct raft_event e = {.kind = RAFT_CHANGE, .now_us = sim_slot_now(w, leader)};
     e.change.kind = kind;
@@ -205,14 +202,14 @@ static void change_member(struct sim_world *w, struct sim_slot *leader,
     bool wiped = sim_id_is_wiped(w, m.id);
     uint64_t dice = sim_below(&w->rng, 10);
     if ((wiped || dice < 4) && can_spare(w, config, m.id)) {
-        step_change(w, leader, RAFT_CHANGE_REMOVE, &m);
+        sim_change(w, leader, RAFT_CHANGE_REMOVE, &m);
     } else if (dice < 6 && !wiped) {
-        step_change(w, leader, RAFT_CHANGE_PROMOTE, &m);
+        sim_change(w, leader, RAFT_CHANGE_PROMOTE, &m);
     } else if (dice < 8 && can_spare(w, config, m.id)) {
-        step_change(w, leader, RAFT_CHANGE_DEMOTE, &m);
+        sim_change(w, leader, RAFT_CHANGE_DEMOTE, &m);
     } else {
         m.address[0] = (char)('1' + sim_below(&w->rng, 9));
-        step_change(w, leader, RAFT_CHANGE_ADDRESS, &m);
+        sim_change(w, leader, RAFT_CHANGE_ADDRESS, &m);
     }
 }
 
@@ -226,7 +223,7 @@ static void change_members(struct sim_world *w)
     if (!raft_config_find(config, s->node.id)) {
         struct raft_member m = sim_world_member(s);
         m.promote = sim_chance(&w->rng, 700);
-        step_change(w, leader, RAFT_CHANGE_ADD, &m);
+        sim_change(w, leader, RAFT_CHANGE_ADD, &m);
     } else {
         change_member(w, leader, config);
     }
@@ -265,11 +262,11 @@ void sim_fault_strike(struct sim_world *w, enum sim_fault fault)
     struct sim_slot *s = some_slot(w);
     switch (fault) {
     case SIM_FAULT_CRASH:
-        crash(w, s);
+        sim_fault_crash(w, s);
         break;
     case SIM_FAULT_BLACKOUT:
         for (uint32_t i = 0; i < w->swarm.slots; i++)
-            crash(w, &w->slots[i]);
+            sim_fault_crash(w, &w->slots[i]);
         break;
     case SIM_FAULT_WIPE:
         wipe(w, s);
@@ -297,6 +294,9 @@ void sim_fault_strike(struct sim_world *w, enum sim_fault fault)
         break;
     case SIM_FAULT_TRANSFER:
         transfer(w);
+        break;
+    case SIM_FAULT_SNAPSHOT:
+        sim_snapshot_take(w, s);
         break;
     case SIM_FAULTS:
         break;

@@ -45,9 +45,25 @@ void sim_log_append(struct sim_log *log, const struct sim_entry *entry)
 
 void sim_log_truncate(struct sim_log *log, uint64_t from)
 {
-    assert(from > 0);
+    assert(from > log->base);
     if (from <= log->last)
         log->last = from - 1;
+}
+
+void sim_log_compact(struct sim_log *log, uint64_t index)
+{
+    assert(index <= log->last);
+    if (index > log->base)
+        log->base = index;
+}
+
+void sim_log_restart(struct sim_log *log, const struct sim_entry *prefix, uint64_t index)
+{
+    log->base = 0;
+    log->last = 0;
+    for (uint64_t i = 0; i < index; i++)
+        sim_log_append(log, &prefix[i]);
+    log->base = index;
 }
 
 void sim_log_close(struct sim_log *log)
@@ -84,11 +100,17 @@ void sim_disk_init(struct sim_disk *disk)
     disk->queue_end = &disk->queue;
 }
 
+static void free_write(struct sim_write *w)
+{
+    memory_free(w->prefix);
+    memory_free(w);
+}
+
 static void drop_queue(struct sim_disk *disk)
 {
     for (struct sim_write *w = disk->queue, *next; w; w = next) {
         next = w->next;
-        memory_free(w);
+        free_write(w);
     }
     disk->queue = NULL;
     disk->queue_end = &disk->queue;
@@ -120,6 +142,8 @@ bool sim_disk_begin(struct sim_disk *disk, uint32_t most)
 
 static void make_durable(struct sim_disk *disk, const struct sim_write *w)
 {
+    if (w->restart_index)
+        sim_log_restart(&disk->log, w->prefix, w->restart_index);
     if (w->truncate_from)
         sim_log_truncate(&disk->log, w->truncate_from);
     assert(w->count == 0 || w->first == disk->log.last + 1);
@@ -139,7 +163,7 @@ bool sim_disk_finish(struct sim_disk *disk, uint64_t *id)
     disk->queue = w->next;
     disk->queued--;
     disk->in_flight--;
-    memory_free(w);
+    free_write(w);
     if (!disk->queue)
         disk->queue_end = &disk->queue;
     return true;

@@ -7,6 +7,9 @@
  * the queue, and the batch in flight survives whole or not at all, because recovery cuts a torn
  * batch.
  *
+ * A log that was cut keeps, for whoever looks at the whole, the entries before its base: they are
+ * what its state machine stands for, but the log has them no more and nobody may send them.
+ *
  * A payload is a number: the proposal it came from. Configurations are kept as the bytes that the
  * core made and as what the core decodes them to; blobs live as long as their registry.
  */
@@ -39,15 +42,20 @@ struct sim_entry {
     enum raft_entry_kind kind;
 };
 
-/* Entries 1 to last. */
+/* Entries 1 to last; those up to base are of the state machine. */
 struct sim_log {
     struct sim_entry *entries;
+    uint64_t base;
     uint64_t last;
     uint64_t capacity;
 };
 
 void sim_log_append(struct sim_log *log, const struct sim_entry *entry);
 void sim_log_truncate(struct sim_log *log, uint64_t from);
+void sim_log_compact(struct sim_log *log, uint64_t index);
+
+/* The log begins anew behind `index`; `prefix` are the entries 1 to index. */
+void sim_log_restart(struct sim_log *log, const struct sim_entry *prefix, uint64_t index);
 void sim_log_close(struct sim_log *log);
 
 /* The entry at an index from 1 to last. */
@@ -62,7 +70,9 @@ uint64_t sim_log_config_index(const struct sim_log *log, uint64_t index);
 struct sim_write {
     struct sim_write *next;
     uint64_t id;
-    uint64_t truncate_from; /* 0: nothing */
+    uint64_t restart_index;   /* 0: no */
+    struct sim_entry *prefix; /* of a restart: the entries 1 to restart_index. Its own */
+    uint64_t truncate_from;   /* 0: nothing */
     uint64_t first;
     bool has_hard;
     struct raft_hard_state hard;

@@ -45,7 +45,7 @@ static void report(struct sim_world *w, uint64_t seed)
 }
 
 struct totals {
-    uint64_t seeds, steps, elections, commits, acked, reads;
+    uint64_t seeds, steps, elections, commits, acked, reads, installed;
 };
 
 static void add(struct totals *t, const struct sim_world *w)
@@ -56,6 +56,7 @@ static void add(struct totals *t, const struct sim_world *w)
     t->commits += w->history.commit;
     t->acked += w->client.acked;
     t->reads += w->client.reads_done;
+    t->installed += w->history.installed;
 }
 
 static int search(struct sim_world *w, uint64_t first, uint64_t last)
@@ -69,8 +70,9 @@ static int search(struct sim_world *w, uint64_t first, uint64_t last)
         add(&t, w);
     }
     printf("%" PRIu64 " seeds, %" PRIu64 " steps: %" PRIu64 " elections, %" PRIu64
-           " entries committed, %" PRIu64 " operations acknowledged, %" PRIu64 " reads\n",
-           t.seeds, t.steps, t.elections, t.commits, t.acked, t.reads);
+           " entries committed, %" PRIu64 " operations acknowledged, %" PRIu64 " reads, %" PRIu64
+           " snapshots installed\n",
+           t.seeds, t.steps, t.elections, t.commits, t.acked, t.reads, t.installed);
     return 0;
 }
 

@@ -10,7 +10,9 @@
 #include "base/memory.h"
 #include "sim_world.h"
 
-static bool link_is_down(const struct sim_world *w, uint32_t from, uint32_t to)
+enum { CACHED = 64 }; /* newest entries */
+
+bool sim_net_is_down(const struct sim_world *w, uint32_t from, uint32_t to)
 {
     if (w->now_us >= w->blocked_until_us[from][to])
         return false;
@@ -25,10 +27,24 @@ static uint64_t transit_us(struct sim_world *w)
     return sim_delay(&w->rng, w->swarm.net_us);
 }
 
-static void dispatch(struct sim_world *w, const struct sim_slot *to, struct sim_packet *packet)
+/* A busy machine's bulk takes longer than an election timeout, in order; no heartbeat waits. */
+static uint64_t bulk_us(struct sim_world *w, uint32_t from, uint32_t to)
 {
+    uint64_t *newest_us = &w->bulk_at_us[from][to];
+    uint64_t at_us = w->now_us + sim_between(&w->rng, w->swarm.election_us,
+                                             3 * (uint64_t)w->swarm.election_us / 2);
+    if (at_us < *newest_us)
+        at_us = *newest_us;
+    *newest_us = at_us;
+    return at_us - w->now_us;
+}
+
+static void dispatch(struct sim_world *w, const struct sim_slot *from, const struct sim_slot *to,
+                     struct sim_packet *packet)
+{
+    bool bulk = packet->msg.kind == RAFT_MSG_APPEND && packet->msg.append.count > 0;
     sim_world_schedule(
-        w, transit_us(w),
+        w, w->busy && bulk ? bulk_us(w, from->index, to->index) : transit_us(w),
         (struct sim_event){
             .kind = SIM_PACKET, .slot = to->index, .life = to->life, .packet = packet});
 }
@@ -44,25 +60,34 @@ static void shorten(struct sim_world *w, struct sim_packet *packet)
         packet->msg.append.count = (uint32_t)sim_between(&w->rng, 1, packet->msg.append.count);
 }
 
+/* Entries that have to be read from disk first may never leave, in peace too, without a word. */
+static bool gone_from_cache(struct sim_world *w, const struct sim_slot *from,
+                            const struct sim_packet *packet)
+{
+    const struct raft_msg *m = &packet->msg;
+    return m->kind == RAFT_MSG_APPEND && m->append.count > 0 &&
+           m->append.prev_index + CACHED < from->node.log.last && sim_chance(&w->rng, 50);
+}
+
 void sim_net_send(struct sim_world *w, struct sim_slot *from, struct sim_packet *packet)
 {
     struct sim_slot *to = sim_world_find(w, packet->msg.to);
-    if (!to || link_is_down(w, from->index, to->index) ||
+    if (!to || sim_net_is_down(w, from->index, to->index) || gone_from_cache(w, from, packet) ||
         (!w->settling && sim_chance(&w->rng, w->swarm.loss_per_mille))) {
         memory_free(packet);
         return;
     }
     shorten(w, packet);
     if (!w->settling && sim_chance(&w->rng, w->swarm.duplicate_per_mille))
-        dispatch(w, to, sim_packet_copy(packet));
-    dispatch(w, to, packet);
+        dispatch(w, from, to, sim_packet_copy(packet));
+    dispatch(w, from, to, packet);
 }
 
 void sim_net_died(struct sim_world *w, const struct sim_slot *s)
 {
     for (uint32_t i = 0; i < w->swarm.slots; i++) {
         struct sim_slot *peer = &w->slots[i];
-        if (peer == s || link_is_down(w, s->index, i) || !sim_chance(&w->rng, 800))
+        if (peer == s || sim_net_is_down(w, s->index, i) || !sim_chance(&w->rng, 800))
             continue;
         sim_world_schedule(w, transit_us(w),
                            (struct sim_event){.kind = SIM_LOST,

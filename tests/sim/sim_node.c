@@ -45,6 +45,7 @@ static void send_now(struct sim_node *n, const struct raft_msg *msg)
     uint32_t count = msg->kind == RAFT_MSG_APPEND ? msg->append.count : 0;
     struct sim_packet *p = memory_alloc(sizeof(*p) + count * sizeof(p->entries[0]));
     p->msg = *msg;
+    assert(count == 0 || msg->append.prev_index >= n->log.base);
     for (uint32_t i = 0; i < count; i++)
         p->entries[i] = *sim_log_at(&n->log, msg->append.prev_index + 1 + i);
     n->hooks->sent(n->hooks->ctx, n, p);
@@ -119,7 +120,15 @@ static void write_log(struct sim_node *n, const struct raft_event *event,
                             .count = out->count};
     for (uint32_t k = 0; k < w->count; k++)
         w->entries[k] = written_entry(n, k, event, entries);
+    if (out->restart_index) {
+        assert(event->kind == RAFT_INSTALLED && out->restart_index == event->installed.index);
+        w->restart_index = out->restart_index;
+        w->prefix = memory_alloc(w->restart_index * sizeof(*entries));
+        memcpy(w->prefix, entries, w->restart_index * sizeof(*entries));
+    }
     n->hooks->wrote(n->hooks->ctx, n, w);
+    if (w->restart_index)
+        sim_log_restart(&n->log, w->prefix, w->restart_index);
     if (w->truncate_from)
         sim_log_truncate(&n->log, w->truncate_from);
     for (uint32_t k = 0; k < w->count; k++)
@@ -160,6 +169,33 @@ void sim_node_deliver(struct sim_node *n, uint64_t now_us, const struct sim_pack
                   packet->entries);
 }
 
+void sim_node_compact(struct sim_node *n, uint64_t index, uint64_t disk_index)
+{
+    assert(disk_index <= index);
+    raft_compacted(n->core, index);
+    sim_log_compact(&n->log, index);
+    sim_log_compact(&n->disk.log, disk_index);
+}
+
+static uint64_t newest_config(const struct sim_entry *prefix, uint64_t index)
+{
+    while (index > 0 && prefix[index - 1].kind != RAFT_ENTRY_CONFIG)
+        index--;
+    return index;
+}
+
+void sim_node_install(struct sim_node *n, uint64_t now_us, uint64_t index,
+                      const struct sim_entry *prefix)
+{
+    uint64_t config = newest_config(prefix, index);
+    struct raft_event e = {.kind = RAFT_INSTALLED, .now_us = now_us};
+    e.installed.index = index;
+    e.installed.term = prefix[index - 1].term;
+    e.installed.config_index = config;
+    e.installed.config = &prefix[config - 1].config->decoded;
+    sim_node_step(n, &e, prefix);
+}
+
 void sim_node_persisted(struct sim_node *n, uint64_t now_us, uint64_t write_id)
 {
     sim_node_step(
@@ -174,30 +210,41 @@ static struct raft_term_run *term_runs(const struct sim_log *log, uint32_t *coun
 {
     struct raft_term_run *runs = memory_alloc((log->last + 1) * sizeof(*runs));
     *count = 0;
-    for (uint64_t i = 1; i <= log->last; i++)
-        if (i == 1 || sim_log_term(log, i) != sim_log_term(log, i - 1))
+    for (uint64_t i = log->base + 1; i <= log->last; i++)
+        if (i == log->base + 1 || sim_log_term(log, i) != sim_log_term(log, i - 1))
             runs[(*count)++] = (struct raft_term_run){.first = i, .term = sim_log_term(log, i)};
     return runs;
+}
+
+bool sim_node_align(struct sim_node *n, uint64_t index, const struct sim_entry *prefix)
+{
+    struct sim_log *log = &n->disk.log;
+    assert(index >= log->base);
+    if (index == 0 || sim_log_term(log, index) == prefix[index - 1].term)
+        return false;
+    sim_log_restart(log, prefix, index);
+    return true;
 }
 
 void sim_node_boot(struct sim_node *n, uint64_t now_us, uint64_t applied_index)
 {
     const struct sim_log *log = &n->disk.log;
-    assert(!n->up && applied_index <= log->last);
+    assert(!n->up && log->base <= applied_index && applied_index <= log->last);
     n->up = true;
     n->durable_write = 0;
-    n->log.last = 0;
-    for (uint64_t i = 1; i <= log->last; i++)
-        sim_log_append(&n->log, sim_log_at(log, i));
+    sim_log_restart(&n->log, log->entries, log->last);
+    n->log.base = log->base;
 
     struct raft_event start = {.kind = RAFT_START, .now_us = now_us};
     start.start.hard = n->disk.hard;
+    start.start.base_index = log->base;
+    start.start.base_term = sim_log_term(log, log->base);
     start.start.last_index = log->last;
     start.start.applied_index = applied_index;
     struct raft_term_run *runs = term_runs(log, &start.start.run_count);
     start.start.runs = runs;
     uint64_t config = sim_log_config_index(log, log->last);
-    uint64_t previous = config ? sim_log_config_index(log, config - 1) : 0;
+    uint64_t previous = config > applied_index ? sim_log_config_index(log, config - 1) : 0;
     const struct raft_config none = {0};
     start.start.config_index = config;
     start.start.config = config ? &sim_log_at(log, config)->config->decoded : &none;

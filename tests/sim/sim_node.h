@@ -56,18 +56,34 @@ void sim_node_init(struct sim_node *n, const struct raft_options *options,
                    struct raft_effects *out);
 void sim_node_close(struct sim_node *n);
 
+/*
+ * The state machine stands at `index`, `prefix` are the entries up to there: a log that lacks them
+ * or contradicts them starts over behind them, as at the start of the real driver; true then.
+ */
+bool sim_node_align(struct sim_node *n, uint64_t index, const struct sim_entry *prefix);
+
 /* Starts the process from its disk; it remembers having applied up to `applied_index`. */
 void sim_node_boot(struct sim_node *n, uint64_t now_us, uint64_t applied_index);
 
 /* Ends the process; see sim_disk_crash(). */
 void sim_node_crash(struct sim_node *n, bool batch_survives);
 
-/* `entries` belong to a RAFT_MESSAGE with an append, or to a RAFT_PROPOSE; otherwise NULL. */
+/*
+ * `entries` belong to a RAFT_MESSAGE with an append, or to a RAFT_PROPOSE, or are the prefix that a
+ * RAFT_INSTALLED stands for; otherwise NULL.
+ */
 void sim_node_step(struct sim_node *n, const struct raft_event *event,
                    const struct sim_entry *entries);
 
 /* Delivers a packet that is addressed to this node; the caller keeps it. */
 void sim_node_deliver(struct sim_node *n, uint64_t now_us, const struct sim_packet *packet);
+
+/* The log is cut up to `index`, on disk perhaps not as far. */
+void sim_node_compact(struct sim_node *n, uint64_t index, uint64_t disk_index);
+
+/* The state machine was replaced by a snapshot, which stands for the entries `prefix`. */
+void sim_node_install(struct sim_node *n, uint64_t now_us, uint64_t index,
+                      const struct sim_entry *prefix);
 
 /* The disk finished its batch. */
 void sim_node_persisted(struct sim_node *n, uint64_t now_us, uint64_t write_id);

@@ -2,10 +2,12 @@
 /*
  * sim_settle.c - the liveness phase: once nothing breaks any more, everything must come right.
  *
- * All machines run, all links work, nobody asks for changes. Then, each within TIMEOUTS election
- * timeouts: there is a leader; what is proposed is committed and what is read is answered; every
- * member that still has its disk holds the whole log; no change of members is left half-way. At
- * last nothing moves: the same leader in the same term for some time.
+ * All machines run, all links work, nobody asks for changes. Some logs have just been cut to
+ * nothing. Then, each within TIMEOUTS election timeouts: there is a leader; what is proposed is
+ * committed and what is read is answered; every member that still has its disk holds the whole log;
+ * no change of members is left half-way. At last nothing moves: the same leader in the same term
+ * for some time. In some worlds a new member has to catch up first while clients go on and bulk is
+ * always slower than an election timeout.
  *
  * The nemesis never takes a majority's disks (sim_faults.c), so there is no excuse.
  */
@@ -15,20 +17,31 @@
 #include "base/memory.h"
 #include "sim_world.h"
 
-enum { TIMEOUTS = 10, PROPOSALS = 3, REST_TIMEOUTS = 4, MAX_STEPS = 100000 };
+enum {
+    TIMEOUTS = 10,
+    BUSY_TIMEOUTS = 60,
+    PROPOSALS = 3,
+    REST_TIMEOUTS = 4,
+    MAX_STEPS = 100000,
+    BUSY_PER_MILLE = 200,
+    BUSY_BATCH = 16,
+    BUSY_ENTRY_BYTES = 1000, /* more, or more entries, would take too long at that pace */
+    BUSY_ENTRIES = 8000,
+};
 
 /* NULL if the cluster is as it should be, else what is missing. */
 typedef const char *(*sim_goal)(struct sim_world *w);
 
 static bool sooner_or_later(struct sim_world *w, sim_goal goal)
 {
-    uint64_t deadline_us = w->now_us + TIMEOUTS * 2 * (uint64_t)w->swarm.election_us;
+    uint32_t timeouts = w->busy ? BUSY_TIMEOUTS : TIMEOUTS;
+    uint64_t deadline_us = w->now_us + timeouts * 2 * (uint64_t)w->swarm.election_us;
     uint64_t last_step = w->steps + MAX_STEPS;
     const char *missing;
     while ((missing = goal(w)) != NULL) {
         if (w->now_us > deadline_us || w->steps > last_step)
             sim_world_fail(w, "liveness: after %u election timeouts and %" PRIu64 " steps, %s",
-                           TIMEOUTS, w->steps + MAX_STEPS - last_step, missing);
+                           timeouts, w->steps + MAX_STEPS - last_step, missing);
         if (!sim_world_turn(w))
             return false;
     }
@@ -70,6 +83,8 @@ static void heal(struct sim_world *w)
             sim_slot_arm_timer(w, s);
         else
             sim_slot_boot(w, s);
+        if (sim_chance(&w->rng, 300))
+            sim_snapshot_take(w, s);
     }
 }
 
@@ -139,7 +154,36 @@ static const char *members_agree(struct sim_world *w)
     return NULL;
 }
 
+static const char *the_new_are_promoted(struct sim_world *w)
+{
+    struct sim_slot *l = leader(w);
+    if (!l)
+        return "nobody leads any more";
+    const struct raft_config *config = raft_config(l->node.core, &(uint64_t){0});
+    for (uint32_t i = 0; i < config->count; i++)
+        if (config->members[i].promote && !sim_id_is_wiped(w, config->members[i].id))
+            return "a learner that always needs long to catch up has not been promoted";
+    return NULL;
+}
+
 /* ---- The phase ---- */
+
+static void be_busy(struct sim_world *w)
+{
+    struct sim_slot *l = leader(w);
+    struct sim_slot *s = &w->slots[w->swarm.slots - 1];
+    w->busy = true;
+    w->swarm.client_us = w->swarm.election_us / 8;
+    w->swarm.batch = BUSY_BATCH; /* less than what one append at a time can carry */
+    sim_world_schedule(w, 0, (struct sim_event){.kind = SIM_CLIENT});
+    if (l && !raft_config_find(raft_config(l->node.core, &(uint64_t){0}), s->node.id)) {
+        struct raft_member m = sim_world_member(s);
+        m.promote = true;
+        sim_change(w, l, RAFT_CHANGE_ADD, &m);
+    }
+    sooner_or_later(w, the_new_are_promoted);
+    w->busy = false;
+}
 
 static void propose(struct sim_world *w)
 {
@@ -169,11 +213,9 @@ static void rest(struct sim_world *w)
 {
     /* A transfer that was asked for before the peace may still be carried out. */
     let_pass(w, 2 * (uint64_t)w->swarm.election_us);
-    struct sim_slot *l = leader(w);
-    if (!l) {
-        sim_world_fail(w, "liveness: there is no leader in peace");
+    if (!sooner_or_later(w, a_leader_works))
         return;
-    }
+    struct sim_slot *l = leader(w);
     uint64_t term = l->term;
     uint64_t until_us = w->now_us + REST_TIMEOUTS * (uint64_t)w->swarm.election_us;
     while (w->now_us < until_us && sim_world_turn(w))
@@ -189,6 +231,9 @@ void sim_settle(struct sim_world *w)
     heal(w);
     if (!sooner_or_later(w, a_leader_works))
         return;
+    if (sim_chance(&w->rng, BUSY_PER_MILLE) && w->swarm.entry_bytes <= BUSY_ENTRY_BYTES &&
+        w->history.commit <= BUSY_ENTRIES)
+        be_busy(w);
     propose(w);
     read_everywhere(w);
     if (!w->failed && sooner_or_later(w, members_agree))

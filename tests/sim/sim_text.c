@@ -104,6 +104,8 @@ void sim_write_text(char out[SIM_TEXT_BYTES], const struct sim_write *w)
 {
     out[0] = '\0';
     add(out, "write %" PRIu64 ":", w->id);
+    if (w->restart_index)
+        add(out, " restart behind %" PRIu64, w->restart_index);
     if (w->truncate_from)
         add(out, " drop %" PRIu64 "..", w->truncate_from);
     if (w->count)

@@ -208,6 +208,8 @@ static void on_stepped(void *ctx, struct sim_node *n, const struct raft_event *e
     remember(w, out->commit_index ^ out->wake_at_us << 20);
     sim_check_step(w, s, out);
     sim_client_reads_done(w, s, out);
+    if (out->need_snapshot_index)
+        sim_snapshot_needed(w, s, out->need_snapshot_index);
     s->wake_at_us = out->wake_at_us;
     sim_slot_arm_timer(w, s);
     feed_disk(w, s);
@@ -226,6 +228,8 @@ static void slot_start(struct sim_world *w, struct sim_slot *s)
     sim_node_init(&s->node, &options, &w->hooks, &w->configs, &w->effects);
     s->durable_term = 0;
     s->applied = 0;
+    s->stored = 0;
+    s->snapshot = 0;
 }
 
 void sim_slot_boot(struct sim_world *w, struct sim_slot *s)
@@ -234,8 +238,13 @@ void sim_slot_boot(struct sim_world *w, struct sim_slot *s)
         return;
     /* The state machine syncs when it likes, so it remembers anything up to what it had applied. */
     const struct sim_disk *disk = &s->node.disk;
-    uint64_t most = s->applied < disk->log.last ? s->applied : disk->log.last;
-    uint64_t applied = sim_between(&w->rng, 0, most);
+    uint64_t applied = sim_between(&w->rng, s->stored, s->applied);
+    struct sim_entry *prefix = sim_committed_prefix(w, applied);
+    if (sim_node_align(&s->node, applied, prefix))
+        s->stored = applied; /* it is synced first, or the next crash would leave a gap */
+    memory_free(prefix);
+    s->applied = applied;
+    s->fetching = false;
     s->boots++;
     s->timer_at_us = UINT64_MAX;
     s->paused_until_us = 0;
@@ -245,9 +254,9 @@ void sim_slot_boot(struct sim_world *w, struct sim_slot *s)
     s->config_index = sim_log_config_index(&disk->log, disk->log.last);
     sim_trace_line(&w->trace,
                    "%12.6f node %-4" PRIu64 "        boots: t%" PRIu64 " vote %" PRIu64
-                   " last %" PRIu64 " applied %" PRIu64,
+                   " base %" PRIu64 " last %" PRIu64 " applied %" PRIu64,
                    (double)w->now_us / 1e6, s->node.id, disk->hard.term, disk->hard.vote,
-                   disk->log.last, applied);
+                   disk->log.base, disk->log.last, applied);
     sim_node_boot(&s->node, sim_slot_now(w, s), applied);
 }
 
@@ -300,6 +309,8 @@ static void packet_arrives(struct sim_world *w, struct sim_slot *s, const struct
 
 static void timer_fires(struct sim_world *w, struct sim_slot *s)
 {
+    if (s->timer_at_us != w->now_us)
+        return; /* an earlier one has taken its place */
     s->timer_at_us = UINT64_MAX;
     bool early = sim_chance(&w->rng, 20);
     if (s->wake_at_us > sim_slot_now(w, s) && !early) {
@@ -358,6 +369,12 @@ static void take_event(struct sim_world *w, const struct sim_event *e)
     case SIM_BOOT:
         sim_slot_boot(w, s);
         break;
+    case SIM_FETCHED:
+        sim_snapshot_fetched(w, s, e->index);
+        break;
+    case SIM_INSTALLED:
+        sim_snapshot_installed(w, s, e->index);
+        break;
     case SIM_CLIENT:
         sim_client_act(w);
         break;
@@ -376,6 +393,8 @@ bool sim_world_turn(struct sim_world *w)
     bool of_a_node = e.kind != SIM_CLIENT && e.kind != SIM_NEMESIS;
     w->now_us = e.at_us;
     if (of_a_node && reaches(s, &e) && s->paused_until_us > w->now_us && e.kind != SIM_BOOT) {
+        if (e.kind == SIM_TIMER && s->timer_at_us == w->now_us)
+            s->timer_at_us = s->paused_until_us;
         sim_world_schedule(w, s->paused_until_us - w->now_us, e); /* in order when it wakes */
         return true;
     }
@@ -412,6 +431,7 @@ static void clear(struct sim_world *w)
     h->commit = 0;
     h->config_count = 0;
     h->elections = 0;
+    h->installed = 0;
     w->client.op_count = 0;
     w->client.read_count = 0;
     w->client.tokens = 0;
@@ -419,10 +439,12 @@ static void clear(struct sim_world *w)
     w->client.reads_done = 0;
     memset(w->blocked_until_us, 0, sizeof(w->blocked_until_us));
     memset(w->flap_us, 0, sizeof(w->flap_us));
+    memset(w->bulk_at_us, 0, sizeof(w->bulk_at_us));
     w->now_us = 0;
     w->steps = 0;
     w->hash = 0;
     w->settling = false;
+    w->busy = false;
     w->failed = false;
 }
 

@@ -42,6 +42,7 @@ enum sim_fault {
     SIM_FAULT_LOST, /* a connection breaks, nobody died */
     SIM_FAULT_CHANGE,
     SIM_FAULT_TRANSFER,
+    SIM_FAULT_SNAPSHOT,
     SIM_FAULTS,
 };
 
@@ -73,6 +74,8 @@ enum sim_event_kind {
     SIM_DISK,
     SIM_LOST,
     SIM_BOOT,
+    SIM_FETCHED,
+    SIM_INSTALLED,
     SIM_CLIENT,
     SIM_NEMESIS,
 };
@@ -86,6 +89,7 @@ struct sim_event {
     uint32_t boot; /* and, but for packets and boots, for this start of its process */
     union {
         struct sim_packet *packet;
+        uint64_t index; /* of the snapshot */
         raft_id peer;
         enum sim_fault fault;
     };
@@ -110,7 +114,7 @@ struct sim_slot {
     uint64_t stalled_until_us;
     uint64_t disk_us;
     uint64_t wake_at_us;  /* by the node's own clock */
-    uint64_t timer_at_us; /* of the earliest timer event in the heap; UINT64_MAX: none */
+    uint64_t timer_at_us; /* of the one timer event that counts; UINT64_MAX: none */
 
     /* As of its last step; what the next one is compared with. */
     enum raft_role role;
@@ -120,14 +124,15 @@ struct sim_slot {
     /* Kept across crashes: what a node said once it may not take back. */
     uint64_t durable_term;
     uint64_t applied;
+    uint64_t stored;   /* of what is applied, this much is synced */
+    uint64_t snapshot; /* the newest taken or fetched; 0: none */
+    bool fetching;     /* one, or installing it */
 };
 
 /* ---- What has been seen ---- */
 
 struct sim_committed {
-    uint64_t term;
-    uint64_t payload;
-    enum raft_entry_kind kind;
+    struct sim_entry entry;
     uint64_t leader_term; /* of the leader that committed it */
 };
 
@@ -148,6 +153,7 @@ struct sim_history {
     uint32_t config_count;
     uint32_t config_capacity;
     uint32_t elections;
+    uint32_t installed; /* snapshots that made a log start over */
 };
 
 /* ---- Clients ---- */
@@ -190,6 +196,7 @@ struct sim_world {
     uint64_t steps;
     uint64_t hash; /* of everything that happened */
     bool settling; /* no more faults */
+    bool busy;     /* settling: clients go on, and bulk takes its time */
     bool failed;
     char failure[SIM_FAILURE_BYTES];
 
@@ -197,6 +204,7 @@ struct sim_world {
     struct sim_slot slots[SIM_MAX_SLOTS];
     uint64_t blocked_until_us[SIM_MAX_SLOTS][SIM_MAX_SLOTS]; /* from, to */
     uint64_t flap_us[SIM_MAX_SLOTS][SIM_MAX_SLOTS];          /* half a period; 0: steady */
+    uint64_t bulk_at_us[SIM_MAX_SLOTS][SIM_MAX_SLOTS];       /* busy: when the newest arrives */
     struct sim_history history;
     struct sim_client client;
 
@@ -245,11 +253,23 @@ void sim_net_send(struct sim_world *w, struct sim_slot *from, struct sim_packet 
 void sim_net_died(struct sim_world *w, const struct sim_slot *s); /* its peers may notice */
 void sim_net_block(struct sim_world *w, uint32_t from, uint32_t to, uint64_t duration_us);
 void sim_net_heal(struct sim_world *w);
+bool sim_net_is_down(const struct sim_world *w, uint32_t from, uint32_t to);
 
 /* sim_faults.c */
 void sim_faults_start(struct sim_world *w);
 void sim_fault_strike(struct sim_world *w, enum sim_fault fault);
+void sim_change(struct sim_world *w, struct sim_slot *leader, enum raft_change_kind kind,
+                const struct raft_member *member);
+void sim_fault_crash(struct sim_world *w, struct sim_slot *s); /* and boots it again later */
 struct sim_slot *sim_some_leader(struct sim_world *w); /* one that believes to be it, or NULL */
+
+/* sim_snapshot.c */
+void sim_snapshot_take(struct sim_world *w, struct sim_slot *s);
+void sim_snapshot_needed(struct sim_world *w, struct sim_slot *s, uint64_t index);
+void sim_snapshot_fetched(struct sim_world *w, struct sim_slot *s, uint64_t index);
+void sim_snapshot_installed(struct sim_world *w, struct sim_slot *s, uint64_t index);
+/* The entries 1 to index as they were committed; the caller frees them. */
+struct sim_entry *sim_committed_prefix(const struct sim_world *w, uint64_t index);
 
 /* sim_client.c */
 void sim_client_act(struct sim_world *w);

@@ -94,6 +94,7 @@ void leader_propose(struct raft *r, uint32_t count, const uint32_t *bytes);
 void leader_append_own(struct raft *r, enum raft_entry_kind kind, const struct raft_config *config);
 void leader_on_append_reply(struct raft *r, const struct raft_msg *m);
 void leader_on_heartbeat_reply(struct raft *r, const struct raft_msg *m);
+void leader_on_lost(struct progress *p);
 void leader_advance_commit(struct raft *r);
 void leader_replicate(struct raft *r);
 void leader_flush(struct raft *r);
@@ -108,6 +109,8 @@ void follower_on_heartbeat(struct raft *r, const struct raft_msg *m);
 void follower_acknowledge(struct raft *r, raft_id leader, uint64_t match);
 
 /* ---- snapshot.c ---- */
+void snapshot_offer(struct raft *r, struct progress *p);
+void snapshot_offer_again(struct raft *r);
 void snapshot_on_offer(struct raft *r, const struct raft_msg *m);
 void snapshot_installed(struct raft *r, const struct raft_event *e);
 

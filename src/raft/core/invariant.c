@@ -35,6 +35,8 @@ static const char *check_peers(const struct raft *r)
             return "a member's progress stands in another's slot";
         if (!peer_is_self(r, p->id) && (p->match > r->log.last_index || p->next <= p->match))
             return "match < next <= last + 1 does not hold for a member";
+        if (p->state != PROGRESS_REPLICATE && p->count > 0)
+            return "a member's window is in use outside of REPLICATE";
         if (p->count > RAFT_MAX_INFLIGHT ||
             p->bytes > RAFT_MAX_INFLIGHT_BYTES + RAFT_MAX_APPEND_BYTES)
             return "a member's window is over its limit";

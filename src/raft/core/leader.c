@@ -10,6 +10,8 @@
  */
 #include "raft/core/core.h"
 
+enum { CATCH_UP_ROUNDS = 10 };
+
 /* Its no-op is committed: it knows what is. Reads and changes of configuration wait for this. */
 bool leader_settled(const struct raft *r)
 {
@@ -81,10 +83,8 @@ static bool send_append(struct raft *r, struct progress *p)
     uint64_t prev = p->next - 1;
     uint32_t bytes;
     uint64_t prev_term = logview_term(&r->log, prev);
-    if (prev < r->log.base_index || (prev_term == 0 && prev != 0))
-        return false; /* gone from the log */
     uint32_t count = take_batch(r, p, &bytes);
-    if (bytes == UINT32_MAX && p->replicating)
+    if (bytes == UINT32_MAX && p->state == PROGRESS_REPLICATE)
         progress_probe(p, p->next);
     struct raft_msg m = {
         .kind = RAFT_MSG_APPEND,
@@ -94,11 +94,9 @@ static bool send_append(struct raft *r, struct progress *p)
             .prev_index = prev, .prev_term = prev_term, .commit = r->commit_index, .count = count}};
     if (!effects_send(r, &m, 0))
         return false;
-    if (p->count == 0)
-        p->progress_us = r->now_us;
-    if (p->replicating)
+    if (p->state == PROGRESS_REPLICATE)
         p->commit_told = r->commit_index < prev + count ? r->commit_index : prev + count;
-    progress_sent(p, prev + count, bytes);
+    progress_sent(p, prev + count, bytes, r->now_us);
     return true;
 }
 
@@ -108,6 +106,8 @@ void leader_replicate(struct raft *r)
         struct progress *p = &r->peers[i];
         if (peer_is_self(r, p->id))
             continue;
+        if (p->state != PROGRESS_SNAPSHOT && p->next <= logview_floor(&r->log))
+            snapshot_offer(r, p);
         while (p->next <= r->log.last_index && progress_has_room(p))
             if (!send_append(r, p))
                 break;
@@ -148,8 +148,10 @@ void leader_flush(struct raft *r)
         r->round++;
         r->round_wanted = false;
     }
-    if (due)
+    if (due) {
         r->heartbeat_at_us = r->now_us + r->options.heartbeat_us;
+        snapshot_offer_again(r);
+    }
     send_heartbeats(r, round);
 }
 
@@ -173,8 +175,9 @@ void leader_advance_commit(struct raft *r)
 }
 
 /*
- * A learner has caught up when it kept pace for a round shorter than an election timeout (4.2.1).
- * Asked with each answer, heartbeats too: an idle log brings no others.
+ * A learner has caught up when it kept pace for a round shorter than an election timeout, or for
+ * ten rounds of any length: on a busy machine none may ever be that short (thesis 4.2.1). Asked
+ * with each answer, heartbeats too: an idle log brings no others.
  */
 static void note_catching_up(struct raft *r, struct progress *p)
 {
@@ -184,7 +187,9 @@ static void note_catching_up(struct raft *r, struct progress *p)
     }
     if (p->match < p->catch_up_index)
         return;
-    p->caught_up = r->now_us < p->catch_up_since_us + r->options.election_us;
+    p->catch_up_rounds++;
+    p->caught_up = r->now_us < p->catch_up_since_us + r->options.election_us ||
+                   p->catch_up_rounds >= CATCH_UP_ROUNDS;
     p->catch_up_index = r->log.last_index;
     p->catch_up_since_us = r->now_us;
 }
@@ -192,11 +197,13 @@ static void note_catching_up(struct raft *r, struct progress *p)
 static void on_refusal(struct raft *r, struct progress *p, const struct raft_msg *m)
 {
     uint64_t prev = m->append_reply.match;
-    bool stale = p->replicating ? prev <= p->match : prev != p->next - 1;
-    if (stale || prev == 0)
+    bool stale = p->state == PROGRESS_REPLICATE ? prev <= p->match : prev != p->next - 1;
+    if (stale || prev == 0 || p->state == PROGRESS_SNAPSHOT)
         return;
     uint64_t hint = m->append_reply.hint_index < prev ? m->append_reply.hint_index : prev - 1;
-    progress_probe(p, logview_last_at_most(&r->log, hint, m->append_reply.hint_term) + 1);
+    if (hint >= logview_floor(&r->log))
+        hint = logview_last_at_most(&r->log, hint, m->append_reply.hint_term);
+    progress_probe(p, hint + 1); /* behind the floor: it needs a snapshot */
 }
 
 void leader_on_append_reply(struct raft *r, const struct raft_msg *m)
@@ -215,10 +222,11 @@ void leader_on_append_reply(struct raft *r, const struct raft_msg *m)
         return;
     }
     uint32_t size;
-    progress_matched(p, m->append_reply.match, r->now_us);
-    if (!p->replicating) {
+    bool news = progress_matched(p, m->append_reply.match, r->now_us);
+    if (news && p->state != PROGRESS_REPLICATE && p->match >= logview_floor(&r->log)) {
         progress_probe(p, p->match + 1);
-        p->replicating = p->next > r->log.last_index || logview_size(&r->log, p->next, &size);
+        if (p->next > r->log.last_index || logview_size(&r->log, p->next, &size))
+            progress_replicate(p);
     }
     note_catching_up(r, p);
 }
@@ -240,13 +248,16 @@ void leader_on_heartbeat_reply(struct raft *r, const struct raft_msg *m)
     }
     if (m->heartbeat_reply.round > p->round)
         p->round = m->heartbeat_reply.round;
-    if (!p->replicating)
-        p->probe_sent = false;
-    else if (p->count > 0 && r->now_us > p->progress_us + r->options.election_us / 2)
-        progress_probe(p, p->match + 1);
-    else if (p->count == 0 && p->match < r->log.last_index && p->next > r->log.last_index)
-        progress_probe(p, p->match + 1);
+    progress_retry(p, r->options.election_us / 4, r->now_us);
     note_catching_up(r, p);
+}
+
+/* What was in flight is lost; what was a guess is one still. */
+void leader_on_lost(struct progress *p)
+{
+    if (p->state != PROGRESS_SNAPSHOT)
+        progress_probe(p, p->state == PROGRESS_REPLICATE ? p->match + 1 : p->next);
+    progress_restart_catching_up(p);
 }
 
 /* ---- Handing over ---- */

@@ -45,6 +45,13 @@ uint64_t logview_durable_term(const struct logview *v)
     return logview_term(v, v->durable_index);
 }
 
+uint64_t logview_floor(const struct logview *v)
+{
+    if (v->run_count > 0 && v->runs[0].first > v->base_index + 1)
+        return v->runs[0].first;
+    return v->base_index;
+}
+
 uint64_t logview_run_start(const struct logview *v, uint64_t index)
 {
     const struct raft_term_run *run = run_of(v, index);

@@ -48,6 +48,9 @@ uint64_t logview_term(const struct logview *v, uint64_t index);
 uint64_t logview_last_term(const struct logview *v);
 uint64_t logview_durable_term(const struct logview *v);
 
+/* The lowest index whose term is known: the base, unless terms had to be forgotten. */
+uint64_t logview_floor(const struct logview *v);
+
 /* The first index of the run that index is in. */
 uint64_t logview_run_start(const struct logview *v, uint64_t index);
 

@@ -16,6 +16,37 @@
  */
 #include "raft/core/core.h"
 
+/* ---- Leader ---- */
+
+static void tell(struct raft *r, const struct progress *p)
+{
+    uint64_t index = logview_floor(&r->log);
+    effects_send(
+        r,
+        &(struct raft_msg){.kind = RAFT_MSG_SNAPSHOT,
+                           .to = p->id,
+                           .term = r->hard.term,
+                           .snapshot = {.index = index, .term = logview_term(&r->log, index)}},
+        0);
+}
+
+/* Its next entry has no predecessor in the log that it could be sent behind. */
+void snapshot_offer(struct raft *r, struct progress *p)
+{
+    progress_snapshot(p);
+    tell(r, p);
+}
+
+/* With every heartbeat: the message, the node's wish or the answer may have been lost. */
+void snapshot_offer_again(struct raft *r)
+{
+    for (uint32_t i = 0; i < r->config.count; i++)
+        if (!peer_is_self(r, r->peers[i].id) && r->peers[i].state == PROGRESS_SNAPSHOT)
+            tell(r, &r->peers[i]);
+}
+
+/* ---- Member ---- */
+
 /* Whether our log has this entry; then, by log matching, all that is before it too. */
 static bool holds(const struct raft *r, uint64_t index, uint64_t term)
 {
@@ -24,6 +55,10 @@ static bool holds(const struct raft *r, uint64_t index, uint64_t term)
 
 void snapshot_on_offer(struct raft *r, const struct raft_msg *m)
 {
+    if (m->snapshot.index == 0 || m->snapshot.term == 0 || m->snapshot.term > m->term) {
+        r->dropped++;
+        return;
+    }
     /* The leader compacts only what is committed, and we may hold that without knowing. */
     if (m->snapshot.index > r->commit_index && holds(r, m->snapshot.index, m->snapshot.term))
         r->commit_index = m->snapshot.index;
@@ -35,8 +70,9 @@ void snapshot_on_offer(struct raft *r, const struct raft_msg *m)
 
 static void start_log_over(struct raft *r, const struct raft_event *e)
 {
-    if (r->role != RAFT_FOLLOWER)
-        become_follower(r, r->hard.term, 0); /* nobody wins an election without this entry */
+    uint64_t term = e->installed.term > r->hard.term ? e->installed.term : r->hard.term;
+    if (r->role != RAFT_FOLLOWER || term > r->hard.term)
+        become_follower(r, term, 0); /* nobody wins an election without this entry */
     logview_restart(&r->log, e->installed.index, e->installed.term);
     effects_write_restart(r);
     r->config = *e->installed.config;

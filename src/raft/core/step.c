@@ -68,6 +68,12 @@ static void start(struct raft *r, const struct raft_event *e)
         r->previous_config_index = e->start.previous_config_index;
     }
     r->out->changed = true;
+    /* The state machine may know of a term that the log lost in a crash: no vote was given in it.
+     */
+    if (r->hard.term < logview_last_term(v)) {
+        r->hard = (struct raft_hard_state){.term = logview_last_term(v)};
+        effects_write_hard(r);
+    }
     election_reset_timer(r);
     uint32_t voters = 0;
     for (uint32_t i = 0; i < r->config.count; i++)
@@ -187,7 +193,7 @@ static void on_lost(struct raft *r, raft_id peer)
 {
     int slot = membership_slot(r, peer);
     if (r->role == RAFT_LEADER && slot >= 0)
-        progress_probe(&r->peers[slot], r->peers[slot].match + 1);
+        leader_on_lost(&r->peers[slot]);
     election_on_lost(r, peer);
 }
 
@@ -346,7 +352,7 @@ const struct raft_config *raft_config(const struct raft *r, uint64_t *index)
 
 void raft_compacted(struct raft *r, uint64_t index)
 {
-    assert(index <= r->commit_index);
+    assert(index <= r->commit_index && index <= r->log.durable_index);
     logview_compact(&r->log, index);
 }
 
@@ -358,7 +364,8 @@ struct raft_peer_status raft_peer_status(const struct raft *r, raft_id id, uint6
         return s;
     const struct progress *p = &r->peers[slot];
     s.match = p->match;
-    s.pipelining = p->replicating;
+    s.pipelining = p->state == PROGRESS_REPLICATE;
+    s.snapshot = p->state == PROGRESS_SNAPSHOT;
     if (p->contact_us)
         s.contact_us = now_us > p->contact_us ? now_us - p->contact_us : 0;
     return s;
