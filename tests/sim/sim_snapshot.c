@@ -40,6 +40,8 @@ void sim_snapshot_take(struct sim_world *w, struct sim_slot *s)
     uint64_t most = raft_durable_index(s->node.core);
     if (most > s->snapshot)
         most = s->snapshot;
+    if (most > raft_commit_index(s->node.core)) /* while an installation is under way */
+        most = raft_commit_index(s->node.core);
     if (most <= tail || most - tail <= s->node.log.base)
         return;
     uint64_t disk_base = s->node.disk.log.base; /* files go whole, and later */

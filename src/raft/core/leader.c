@@ -248,7 +248,7 @@ void leader_on_heartbeat_reply(struct raft *r, const struct raft_msg *m)
     }
     if (m->heartbeat_reply.round > p->round)
         p->round = m->heartbeat_reply.round;
-    progress_retry(p, r->options.election_us / 4, r->now_us);
+    progress_retry(p, r->options.heartbeat_us, r->now_us);
     note_catching_up(r, p);
 }
 

@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { MAX_PAUSES = 8 }; /* the longest pause before a probe is sent again, in shortest ones */
+enum { MAX_PAUSES = 16 }; /* the longest pause before a probe is sent again, in shortest ones */
 
 void progress_reset(struct progress *p, raft_id id, uint64_t next, uint64_t now_us)
 {
@@ -70,10 +70,13 @@ void progress_sent(struct progress *p, uint64_t last_index, uint32_t bytes, uint
     p->next = last_index + 1;
 }
 
-/* Rises at once, and falls slowly. */
+/*
+ * Rises at once and falls by halves. Whether the answer to a probe that was sent again was late or
+ * the first one lost cannot be told: then it counts as late, and the next clean answer mends it.
+ */
 static void note_latency(struct progress *p, uint64_t us)
 {
-    p->latency_us -= p->latency_us / 8;
+    p->latency_us /= 2;
     if (us > p->latency_us)
         p->latency_us = us;
 }
