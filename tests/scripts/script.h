@@ -11,7 +11,9 @@
  * script_world.c  nodes, clocks, links
  * script_trace.c  what a step did, as text; what must hold across nodes after each
  * script_parse.c  words to messages, links, durations
- * script_run.c    the commands
+ * script_run.c    a command's words, and who carries it out
+ * script_life.c, script_requests.c
+ *                 the commands about processes, and those that ask one for something
  * run_script.c    files: commands and expected text, compared or rewritten
  */
 #ifndef RAFTFS_SCRIPT_H
@@ -116,5 +118,35 @@ struct sim_packet *script_parse_packet(char **words, uint32_t count);
 /* ---- script_run.c ---- */
 /* Runs one command; NULL, or what is wrong with it. */
 const char *script_run(struct script *s, const char *command);
+
+/* A command's words after its name. */
+struct script_words {
+    char **word;
+    uint32_t count;
+};
+
+/* The node named by word k (up or down; running); NULL if there is no such word or node. */
+struct script_node *script_node_at(struct script *s, struct script_words w, uint32_t k);
+struct script_node *script_running_at(struct script *s, struct script_words w, uint32_t k);
+bool script_word_is(struct script_words w, uint32_t k, const char *text);
+
+/* ---- script_life.c, script_requests.c: a command each ---- */
+typedef const char *script_command(struct script *s, struct script_words w);
+script_command script_do_nodes;
+script_command script_do_preset;
+script_command script_do_start;
+script_command script_do_crash;
+script_command script_do_restart;
+script_command script_do_hold_disk;
+script_command script_do_persist;
+script_command script_do_release_disk;
+script_command script_do_propose;
+script_command script_do_read;
+script_command script_do_transfer;
+script_command script_do_add;
+script_command script_do_remove;
+script_command script_do_promote;
+script_command script_do_demote;
+script_command script_do_address;
 
 #endif

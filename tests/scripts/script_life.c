@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/* The commands about processes and what they keep: nodes, crashes, disks, snapshots. */
+#include "script.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_PRESET = 64 };
+
+/* ---- Processes ---- */
+
+static void elect_silently(struct script *s, struct script_node *n)
+{
+    FILE *out = s->out;
+    char *text;
+    size_t bytes;
+    s->out = open_memstream(&text, &bytes);
+    script_campaign(n);
+    script_deliver(s, (struct script_filter){0}, true);
+    fclose(s->out);
+    free(text);
+    s->out = out;
+}
+
+const char *script_do_nodes(struct script *s, struct script_words w)
+{
+    static const char usage[] = "nodes VOTERS [learners N] [leader ID | down]";
+    uint64_t voters, learners = 0;
+    raft_id leader = 0;
+    bool down = false;
+    if (w.count == 0 || !script_parse_number(w.word[0], &voters))
+        return usage;
+    for (uint32_t k = 1; k < w.count; k++) {
+        if (script_word_is(w, k, "down"))
+            down = true;
+        else if (script_word_is(w, k, "learners") && k + 1 < w.count &&
+                 script_parse_number(w.word[k + 1], &learners))
+            k++;
+        else if (script_word_is(w, k, "leader") && k + 1 < w.count &&
+                 script_parse_id(w.word[k + 1], &leader))
+            k++;
+        else
+            return usage;
+    }
+    if (voters == 0 || voters + learners > SCRIPT_NODES || leader > voters || (leader && down))
+        return usage;
+    struct raft_config config = {.count = (uint32_t)(voters + learners)};
+    for (uint32_t i = 0; i < config.count; i++) {
+        config.members[i] = script_member(i + 1);
+        config.members[i].voter = i < voters;
+    }
+    for (raft_id id = 1; id <= config.count; id++) {
+        script_format(s, id, &config, NULL, 0);
+        if (!down)
+            script_boot(script_node(s, id), 1);
+    }
+    if (leader)
+        elect_silently(s, script_node(s, leader));
+    return NULL;
+}
+
+const char *script_do_preset(struct script *s, struct script_words w)
+{
+    static const char usage[] = "preset ID TERM..., of a node that `nodes N down` made";
+    struct script_node *n = script_node_at(s, w, 0);
+    uint64_t terms[MOST_PRESET];
+    if (!n || n->node.up || n->node.disk.log.last == 0 || w.count > MOST_PRESET)
+        return usage;
+    for (uint32_t k = 1; k < w.count; k++)
+        if (!script_parse_number(w.word[k], &terms[k - 1]) || terms[k - 1] == 0)
+            return usage;
+    if (w.count < 2 || terms[0] != 1)
+        return "the first entry is the configuration, of term 1";
+    struct raft_config config = sim_log_at(&n->node.disk.log, 1)->config->decoded;
+    script_format(s, n->node.id, &config, terms + 1, w.count - 2);
+    return NULL;
+}
+
+const char *script_do_start(struct script *s, struct script_words w)
+{
+    struct script_node *n;
+    for (uint32_t k = 0; k < w.count; k++) {
+        if (!(n = script_node_at(s, w, k)) || n->node.up || n->boots)
+            break;
+        script_boot(n, n->node.disk.log.last ? 1 : 0);
+        if (k + 1 == w.count)
+            return NULL;
+    }
+    return "start ID..., of nodes that never ran";
+}
+
+const char *script_do_crash(struct script *s, struct script_words w)
+{
+    struct script_node *n = script_running_at(s, w, 0);
+    bool survives = script_word_is(w, 1, "unsynced-survives");
+    if (!n || w.count > 2 || (w.count == 2 && !survives))
+        return "crash ID [unsynced-survives]";
+    script_crash(n, survives);
+    return NULL;
+}
+
+const char *script_do_restart(struct script *s, struct script_words w)
+{
+    static const char usage[] = "restart ID [applied INDEX]";
+    struct script_node *n = script_node_at(s, w, 0);
+    if (!n || n->node.up || !n->boots)
+        return usage;
+    uint64_t last = n->node.disk.log.last, applied = n->commit < last ? n->commit : last;
+    if (w.count > 1 && (!script_word_is(w, 1, "applied") || w.count != 3 ||
+                        !script_parse_number(w.word[2], &applied) || applied > n->commit))
+        return usage;
+    script_boot(n, applied);
+    return NULL;
+}
+
+/* ---- Disks ---- */
+
+const char *script_do_hold_disk(struct script *s, struct script_words w)
+{
+    struct script_node *n = script_node_at(s, w, 0);
+    if (!n || w.count != 1)
+        return "hold-disk ID";
+    n->disk_held = true;
+    return NULL;
+}
+
+const char *script_do_persist(struct script *s, struct script_words w)
+{
+    struct script_node *n = script_running_at(s, w, 0);
+    uint64_t most = UINT32_MAX;
+    if (!n || w.count > 2 || (w.count == 2 && !script_parse_number(w.word[1], &most)))
+        return "persist ID [WRITES]";
+    script_persist(n, (uint32_t)most);
+    return NULL;
+}
+
+const char *script_do_release_disk(struct script *s, struct script_words w)
+{
+    struct script_node *n = script_running_at(s, w, 0);
+    if (!n || w.count != 1)
+        return "release-disk ID";
+    n->disk_held = false;
+    script_persist(n, UINT32_MAX);
+    return NULL;
+}
