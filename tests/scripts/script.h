@@ -60,10 +60,8 @@ struct script {
     uint32_t packet_capacity;
     uint64_t tokens;
     uint64_t payloads;
-    /* For script_check(). */
     raft_id leaders[SCRIPT_TERMS];
-    uint64_t *committed_terms; /* by index */
-    uint64_t committed;
+    struct sim_log committed; /* by whomever first */
 };
 
 /* Which messages a command is about. */
@@ -82,13 +80,15 @@ struct raft_member script_member(raft_id id);
 /* A disk before its node's first start. Terms are those of entries 2 on; entry 1 is `config`. */
 void script_format(struct script *s, raft_id id, const struct raft_config *config,
                    const uint64_t *terms, uint32_t count);
-void script_boot(struct script_node *n, uint64_t applied);
+/* The state machine stands at `applied`, which may be ahead of the log. */
+void script_boot(struct script *s, struct script_node *n, uint64_t applied);
 void script_crash(struct script_node *n, bool unsynced_survives);
 
 /* A step, and what the disk finishes after it. */
 void script_step(struct script_node *n, struct raft_event *event, const struct sim_entry *entries);
 void script_arrive(struct script_node *n, const struct sim_packet *packet);
 void script_persist(struct script_node *n, uint32_t most);
+void script_install(struct script *s, struct script_node *n, uint64_t index);
 
 /* Delivers what is in flight and what comes of it; or drops, or doubles what is in flight. */
 void script_deliver(struct script *s, struct script_filter filter, bool with_answers);
@@ -140,6 +140,9 @@ script_command script_do_restart;
 script_command script_do_hold_disk;
 script_command script_do_persist;
 script_command script_do_release_disk;
+script_command script_do_disk;
+script_command script_do_compact;
+script_command script_do_install;
 script_command script_do_propose;
 script_command script_do_read;
 script_command script_do_transfer;
@@ -148,5 +151,6 @@ script_command script_do_remove;
 script_command script_do_promote;
 script_command script_do_demote;
 script_command script_do_address;
+script_command script_do_replace;
 
 #endif

@@ -52,7 +52,7 @@ const char *script_do_nodes(struct script *s, struct script_words w)
     for (raft_id id = 1; id <= config.count; id++) {
         script_format(s, id, &config, NULL, 0);
         if (!down)
-            script_boot(script_node(s, id), 1);
+            script_boot(s, script_node(s, id), 1);
     }
     if (leader)
         elect_silently(s, script_node(s, leader));
@@ -82,7 +82,7 @@ const char *script_do_start(struct script *s, struct script_words w)
     for (uint32_t k = 0; k < w.count; k++) {
         if (!(n = script_node_at(s, w, k)) || n->node.up || n->boots)
             break;
-        script_boot(n, n->node.disk.log.last ? 1 : 0);
+        script_boot(s, n, n->node.disk.log.last ? 1 : 0);
         if (k + 1 == w.count)
             return NULL;
     }
@@ -101,15 +101,18 @@ const char *script_do_crash(struct script *s, struct script_words w)
 
 const char *script_do_restart(struct script *s, struct script_words w)
 {
-    static const char usage[] = "restart ID [applied INDEX]";
+    static const char usage[] = "restart ID [applied INDEX], of what is committed";
     struct script_node *n = script_node_at(s, w, 0);
     if (!n || n->node.up || !n->boots)
         return usage;
-    uint64_t last = n->node.disk.log.last, applied = n->commit < last ? n->commit : last;
+    const struct sim_log *log = &n->node.disk.log;
+    uint64_t applied = n->commit < log->last ? n->commit : log->last;
     if (w.count > 1 && (!script_word_is(w, 1, "applied") || w.count != 3 ||
-                        !script_parse_number(w.word[2], &applied) || applied > n->commit))
+                        !script_parse_number(w.word[2], &applied)))
         return usage;
-    script_boot(n, applied);
+    if (applied < log->base || applied > s->committed.last)
+        return usage;
+    script_boot(s, n, applied);
     return NULL;
 }
 
@@ -141,5 +144,39 @@ const char *script_do_release_disk(struct script *s, struct script_words w)
         return "release-disk ID";
     n->disk_held = false;
     script_persist(n, UINT32_MAX);
+    return NULL;
+}
+
+const char *script_do_disk(struct script *s, struct script_words w)
+{
+    struct script_node *n = script_running_at(s, w, 0);
+    bool full = script_word_is(w, 1, "full");
+    if (!n || w.count != 2 || (!full && !script_word_is(w, 1, "has-room")))
+        return "disk ID full|has-room";
+    script_step(n, &(struct raft_event){.kind = RAFT_DISK, .disk = {.full = full}}, NULL);
+    return NULL;
+}
+
+/* ---- Snapshots ---- */
+
+const char *script_do_compact(struct script *s, struct script_words w)
+{
+    struct script_node *n = script_running_at(s, w, 0);
+    uint64_t index;
+    if (!n || w.count != 2 || !script_parse_number(w.word[1], &index) ||
+        index > raft_commit_index(n->node.core) || index > raft_durable_index(n->node.core))
+        return "compact ID INDEX, of what is committed and durable there";
+    sim_node_compact(&n->node, index, index);
+    return NULL;
+}
+
+const char *script_do_install(struct script *s, struct script_words w)
+{
+    struct script_node *n = script_running_at(s, w, 0);
+    uint64_t index;
+    if (!n || w.count != 2 || !script_parse_number(w.word[1], &index) || index == 0 ||
+        index > s->committed.last)
+        return "install ID INDEX, of what is committed";
+    script_install(s, n, index);
     return NULL;
 }

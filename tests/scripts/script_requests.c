@@ -9,9 +9,11 @@ enum { COMMAND_BYTES = 100 };
 
 const char *script_do_propose(struct script *s, struct script_words w)
 {
-    static const char usage[] = "propose ID [COUNT[xBYTES]]";
+    static const char usage[] = "propose ID [COUNT[xBYTES]] [reserve]";
     struct script_node *n = script_running_at(s, w, 0);
     uint64_t count = 1, bytes = COMMAND_BYTES;
+    bool reserve = w.count > 0 && script_word_is(w, w.count - 1, "reserve");
+    w.count -= reserve;
     char *x = w.count == 2 ? strchr(w.word[1], 'x') : NULL;
     if (x)
         *x++ = '\0';
@@ -27,8 +29,9 @@ const char *script_do_propose(struct script *s, struct script_words w)
             .kind = RAFT_ENTRY_COMMAND, .bytes = sizes[i], .payload = ++s->payloads};
     }
     script_step(n,
-                &(struct raft_event){.kind = RAFT_PROPOSE,
-                                     .propose = {.count = (uint32_t)count, .bytes = sizes}},
+                &(struct raft_event){
+                    .kind = RAFT_PROPOSE,
+                    .propose = {.count = (uint32_t)count, .bytes = sizes, .reserve = reserve}},
                 entries);
     return NULL;
 }
@@ -67,11 +70,15 @@ static const char *change(struct script *s, struct script_words w, enum raft_cha
     if (!n || w.count < 2 || !script_parse_id(w.word[1], &member))
         return usage;
     e.change.member = script_member(member);
-    if (w.count == 3 && kind == RAFT_CHANGE_ADD && script_word_is(w, 2, "promote"))
-        e.change.member.promote = true;
-    else if (w.count == 3 && kind == RAFT_CHANGE_ADDRESS)
-        snprintf(e.change.member.address, sizeof(e.change.member.address), "%.100s", w.word[2]);
-    else if (w.count != 2)
+    bool more = w.count == 3;
+    if (more && kind == RAFT_CHANGE_ADD)
+        more = !(e.change.member.promote = script_word_is(w, 2, "promote"));
+    else if (more && kind == RAFT_CHANGE_REPLACE)
+        more = !script_parse_id(w.word[2], &e.change.replaces);
+    else if (more && kind == RAFT_CHANGE_ADDRESS)
+        more = snprintf(e.change.member.address, sizeof(e.change.member.address), "%s",
+                        w.word[2]) >= (int)sizeof(e.change.member.address);
+    if (more || w.count > 3)
         return usage;
     script_step(n, &e, NULL);
     return NULL;
@@ -100,4 +107,9 @@ const char *script_do_demote(struct script *s, struct script_words w)
 const char *script_do_address(struct script *s, struct script_words w)
 {
     return change(s, w, RAFT_CHANGE_ADDRESS, "address AT MEMBER HOST:PORT");
+}
+
+const char *script_do_replace(struct script *s, struct script_words w)
+{
+    return change(s, w, RAFT_CHANGE_REPLACE, "replace AT NEW OLD");
 }

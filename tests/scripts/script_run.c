@@ -214,6 +214,9 @@ static const struct {
     {"hold-disk", script_do_hold_disk},
     {"persist", script_do_persist},
     {"release-disk", script_do_release_disk},
+    {"disk", script_do_disk},
+    {"compact", script_do_compact},
+    {"install", script_do_install},
     {"deliver", do_deliver},
     {"drop", do_drop},
     {"duplicate", do_duplicate},
@@ -234,6 +237,7 @@ static const struct {
     {"promote", script_do_promote},
     {"demote", script_do_demote},
     {"address", script_do_address},
+    {"replace", script_do_replace},
     {"status", do_status},
     {"log", do_log},
 };

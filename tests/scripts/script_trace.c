@@ -56,6 +56,9 @@ void script_tell_step(struct script *s, struct script_node *n, const struct raft
     if (out->commit_index != n->commit)
         fprintf(s->out, "    %" PRIu64 ": commit %" PRIu64 "\n", id, out->commit_index);
     n->commit = out->commit_index;
+    if (out->need_snapshot_index)
+        fprintf(s->out, "    %" PRIu64 ": needs a snapshot at %" PRIu64 "\n", id,
+                out->need_snapshot_index);
     if (out->refusal != RAFT_ACCEPTED)
         fprintf(s->out, "    %" PRIu64 ": refused, %s\n", id, sim_refusal_text(out->refusal));
     for (uint32_t i = 0; i < out->read_count; i++) {
@@ -80,7 +83,10 @@ static void tell_peer(struct script *s, const struct script_node *n, raft_id id)
 {
     struct raft_peer_status p = raft_peer_status(n->node.core, id, n->now_us);
     fprintf(s->out, "      %" PRIu64 ": match %" PRIu64 "%s%s\n", id, p.match,
-            p.pipelining ? " pipelining" : "", p.contact_us == UINT64_MAX ? " silent" : "");
+            p.snapshot     ? " snapshot"
+            : p.pipelining ? " pipelining"
+                           : "",
+            p.contact_us == UINT64_MAX ? " silent" : "");
 }
 
 void script_tell_status(struct script *s, const struct script_node *n)
@@ -110,11 +116,13 @@ void script_tell_status(struct script *s, const struct script_node *n)
             tell_peer(s, n, config->members[i].id);
 }
 
-/* The terms, as the paper's figures have them; c marks a configuration. */
+/* The terms, as the paper's figures have them, behind the base; c marks a configuration. */
 void script_tell_log(struct script *s, const struct script_node *n)
 {
     const struct raft *r = n->node.core;
     fprintf(s->out, "    %" PRIu64 ":", n->node.id);
+    if (raft_base_index(r))
+        fprintf(s->out, " %" PRIu64 "|", raft_base_index(r));
     for (uint64_t i = raft_base_index(r) + 1; i <= raft_last_index(r); i++)
         fprintf(s->out, " %" PRIu64 "%s", raft_term_at(r, i),
                 sim_log_at(&n->node.log, i)->kind == RAFT_ENTRY_CONFIG ? "c" : "");
@@ -127,19 +135,16 @@ static void check_committed(struct script *s, struct script_node *n)
 {
     const struct raft *r = n->node.core;
     uint64_t commit = raft_commit_index(r), base = raft_base_index(r);
-    if (commit > s->committed)
-        s->committed_terms =
-            memory_realloc(s->committed_terms, (commit + 1) * sizeof(s->committed_terms[0]));
-    for (uint64_t i = s->committed + 1; i <= commit; i++)
-        s->committed_terms[i] = raft_term_at(r, i);
-    s->committed = commit > s->committed ? commit : s->committed;
-    for (uint64_t i = base + 1; i <= commit; i++) {
-        if (raft_term_at(r, i) == s->committed_terms[i])
+    while (s->committed.last < commit)
+        sim_log_append(&s->committed, sim_log_at(&n->node.log, s->committed.last + 1));
+    for (uint64_t i = base > 0 ? base : 1; i <= commit; i++) {
+        uint64_t was = sim_log_term(&s->committed, i), is = raft_term_at(r, i);
+        if (is == was || is == 0)
             continue;
         fprintf(s->out,
                 "    BROKEN: %" PRIu64 " committed another entry %" PRIu64 " (t%" PRIu64
                 ", was t%" PRIu64 ")\n",
-                n->node.id, i, raft_term_at(r, i), s->committed_terms[i]);
+                n->node.id, i, is, was);
         s->broken = true;
     }
 }

@@ -63,7 +63,7 @@ void script_free(struct script *s)
     for (uint32_t i = 0; i < s->packet_count; i++)
         memory_free(s->packets[i]);
     memory_free(s->packets);
-    memory_free(s->committed_terms);
+    sim_log_close(&s->committed);
     sim_configs_clear(&s->configs);
     memory_free(s);
 }
@@ -113,8 +113,10 @@ static void sync_disk(struct script_node *n)
     }
 }
 
-void script_boot(struct script_node *n, uint64_t applied)
+void script_boot(struct script *s, struct script_node *n, uint64_t applied)
 {
+    if (applied <= s->committed.last)
+        sim_node_align(&n->node, applied, s->committed.entries);
     const struct sim_disk *disk = &n->node.disk;
     n->node.options.seed = n->node.id * 1000 + ++n->boots; /* jitter differs from boot to boot */
     n->role = RAFT_FOLLOWER;
@@ -154,6 +156,12 @@ void script_persist(struct script_node *n, uint32_t most)
     while (sim_disk_finish(&n->node.disk, &id))
         continue;
     sim_node_persisted(&n->node, n->now_us, id);
+    sync_disk(n);
+}
+
+void script_install(struct script *s, struct script_node *n, uint64_t index)
+{
+    sim_node_install(&n->node, n->now_us, index, s->committed.entries);
     sync_disk(n);
 }
 
