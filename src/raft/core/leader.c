@@ -262,19 +262,34 @@ void leader_on_lost(struct progress *p)
 
 /* ---- Handing over ---- */
 
+static void begin_transfer(struct raft *r, raft_id to)
+{
+    r->transfer_to = to;
+    r->transfer_sent = false;
+    r->transfer_until_us = r->now_us + r->options.election_us;
+}
+
+/*
+ * Nothing is proposed while a handover waits for its successor, and whoever wants one asks again
+ * and again: to one who is not there, or far behind, that would stop all writes for as long.
+ */
+static bool can_take_over(const struct raft *r, const struct progress *p)
+{
+    return p->contact_us && r->now_us < p->contact_us + r->options.election_us &&
+           (p->state == PROGRESS_REPLICATE || p->match == r->log.last_index);
+}
+
 void leader_transfer(struct raft *r, raft_id to)
 {
     if (r->role != RAFT_LEADER)
         r->out->refusal = RAFT_NOT_LEADER;
-    else if (r->transfer_to && r->transfer_to != to)
-        r->out->refusal = RAFT_BUSY;
     else if (!membership_is_voter(r, to) || peer_is_self(r, to))
         r->out->refusal = RAFT_INVALID;
-    if (r->out->refusal != RAFT_ACCEPTED || r->transfer_to)
-        return;
-    r->transfer_to = to;
-    r->transfer_sent = false;
-    r->transfer_until_us = r->now_us + r->options.election_us;
+    else if (r->transfer_to ? r->transfer_to != to
+                            : !can_take_over(r, &r->peers[membership_slot(r, to)]))
+        r->out->refusal = RAFT_BUSY;
+    else if (!r->transfer_to)
+        begin_transfer(r, to);
 }
 
 /* Whoever does not lead asks the one who does. */
@@ -339,7 +354,7 @@ static void watch_disk(struct raft *r)
     if (r->now_us > v->write_since_us + 2 * r->options.election_us)
         become_follower(r, r->hard.term, 0);
     else if (r->transfer_to == 0)
-        leader_transfer(r, best);
+        begin_transfer(r, best);
 }
 
 void leader_tick(struct raft *r)
@@ -357,5 +372,5 @@ void leader_tick(struct raft *r)
     }
     /* A leader that removed itself leads until that is committed, then leaves (thesis 4.2.2). */
     if (removed && r->transfer_to == 0 && best_successor(r))
-        leader_transfer(r, best_successor(r));
+        begin_transfer(r, best_successor(r));
 }
