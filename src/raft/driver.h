@@ -48,6 +48,17 @@ struct raft_driver_callbacks {
     /* A member says that this node was removed from the cluster. */
     void (*removed)(void *ctx, const char *by_name);
 
+    /*
+     * This node's log ends before the leader's begins: only a snapshot at or above index helps.
+     * Said again and again for as long as that is so.
+     */
+    void (*need_snapshot)(void *ctx, uint64_t index);
+
+    /* As raft_net_callbacks.on_snapshot_ask and on_snapshot_piece. */
+    void (*snapshot_ask)(void *ctx, raft_id from, const struct raft_net_snapshot_ask *ask);
+    void (*snapshot_piece)(void *ctx, raft_id from, const struct raft_net_snapshot_piece *piece,
+                           struct buf *data);
+
     /* A connection to a peer came up or broke: what was on its way there may be lost. */
     void (*peer_changed)(void *ctx, raft_id peer);
 
@@ -156,6 +167,32 @@ void raft_driver_set_cluster(struct raft_driver *driver, uint64_t cluster);
 
 /* The state machine has applied up to here. */
 void raft_driver_applied(struct raft_driver *driver, uint64_t index);
+
+/* While paused no entries are handed over: a snapshot takes the state machine's place. */
+void raft_driver_pause_apply(struct raft_driver *driver, bool paused);
+
+/*
+ * A snapshot took the state machine's place: it stands at entry index, of this term, on disk, and
+ * its newest configuration is that of entry config_index (NULL: none). Ends the pause; index + 1 is
+ * handed over next.
+ */
+void raft_driver_installed(struct raft_driver *driver, uint64_t index, uint64_t term,
+                           uint64_t config_index, const struct buf *config);
+
+/* Entries up to index are on disk elsewhere: those that are applied and durable leave the log. */
+void raft_driver_compact(struct raft_driver *driver, uint64_t index);
+
+/*
+ * The leader: the least that any member holds of those heard within contact_us, and of those not
+ * heard yet if `unheard` is set. Others: UINT64_MAX.
+ */
+uint64_t raft_driver_least_match(struct raft_driver *driver, uint64_t contact_us, bool unheard);
+
+/* As raft_net_snapshot_ask() and raft_net_snapshot_piece(). */
+bool raft_driver_snapshot_ask(struct raft_driver *driver, raft_id to,
+                              const struct raft_net_snapshot_ask *ask);
+bool raft_driver_snapshot_piece(struct raft_driver *driver, raft_id to,
+                                const struct raft_net_snapshot_piece *piece, struct buf *data);
 
 raft_id raft_driver_leader(const struct raft_driver *driver);
 uint64_t raft_driver_commit_index(const struct raft_driver *driver);

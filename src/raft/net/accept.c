@@ -193,6 +193,27 @@ static bool on_change_reply(struct net_conn *c, const uint8_t *body, size_t byte
     return true;
 }
 
+static bool on_snapshot_ask(struct net_conn *c, const uint8_t *body, size_t bytes)
+{
+    struct raft_net *net = c->net;
+    struct raft_net_snapshot_ask ask;
+    if (!wire_get_snapshot_ask(&ask, body, bytes))
+        return false;
+    net->callbacks.on_snapshot_ask(net->callbacks.ctx, c->peer->id, &ask);
+    return true;
+}
+
+static bool on_snapshot_piece(struct net_conn *c, const uint8_t *body, size_t bytes)
+{
+    struct raft_net *net = c->net;
+    struct raft_net_snapshot_piece piece;
+    struct buf *data;
+    if (!wire_get_snapshot_piece(&piece, &data, body, bytes))
+        return false;
+    net->callbacks.on_snapshot_piece(net->callbacks.ctx, c->peer->id, &piece, data);
+    return true;
+}
+
 static bool on_frame(struct net_conn *c, const struct wire_header *header, const uint8_t *body)
 {
     switch (header->type) {
@@ -212,6 +233,10 @@ static bool on_frame(struct net_conn *c, const struct wire_header *header, const
         return c->greeted && on_change(c, body, header->body_bytes);
     case WIRE_CHANGE_REPLY:
         return c->greeted && on_change_reply(c, body, header->body_bytes);
+    case WIRE_SNAPSHOT_ASK:
+        return c->greeted && on_snapshot_ask(c, body, header->body_bytes);
+    case WIRE_SNAPSHOT_PIECE:
+        return c->greeted && on_snapshot_piece(c, body, header->body_bytes);
     default:
         return false;
     }

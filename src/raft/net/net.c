@@ -254,6 +254,31 @@ void raft_net_change_reply(struct raft_net *net, raft_id to, uint64_t seq,
     net_conn_send(c, wire_frame(WIRE_CHANGE_REPLY, body, bytes, NULL, 0), NULL, 0);
 }
 
+bool raft_net_snapshot_ask(struct raft_net *net, raft_id to,
+                           const struct raft_net_snapshot_ask *ask)
+{
+    uint8_t body[WIRE_MAX_GREETING_BYTES];
+    struct net_conn *c = lane_to(net, to, WIRE_CONTROL);
+    if (!c)
+        return false;
+    size_t bytes = wire_put_snapshot_ask(body, ask);
+    net_conn_send(c, wire_frame(WIRE_SNAPSHOT_ASK, body, bytes, NULL, 0), NULL, 0);
+    return true;
+}
+
+bool raft_net_snapshot_piece(struct raft_net *net, raft_id to,
+                             const struct raft_net_snapshot_piece *piece, struct buf *data)
+{
+    uint8_t body[WIRE_MAX_GREETING_BYTES];
+    struct net_conn *c = lane_to(net, to, WIRE_BULK);
+    if (!c)
+        return false;
+    size_t bytes = wire_put_snapshot_piece(body, piece);
+    uint32_t count = data ? 1 : 0;
+    net_conn_send(c, wire_frame(WIRE_SNAPSHOT_PIECE, body, bytes, &data, count), &data, count);
+    return true;
+}
+
 /* ---- Looking in ---- */
 
 bool raft_net_is_up(const struct raft_net *net, raft_id peer)

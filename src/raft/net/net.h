@@ -3,7 +3,8 @@
  * net.h - messages between members over TCP, on the driver's libuv loop.
  *
  * Two connections per peer and direction of dialling: `control` for what must never wait (votes,
- * heartbeats, reads, small appends' replies), `bulk` for entries and forwarded proposals. A node
+ * heartbeats, reads, small appends' replies), `bulk` for entries, forwarded proposals and
+ * pieces of snapshots. A node
  * dials every member of its configuration and sends only on connections it dialled itself; what it
  * accepts it only reads from. So an answer that arrives proves that the address on file works.
  * wire.h is the format. A connection opens with a hello (magic, version, cluster id, the sender's
@@ -31,6 +32,7 @@ enum {
     RAFT_NET_REDIAL_MS = 500,            /* at most, between two attempts at a member */
     RAFT_NET_MAX_QUEUE_BYTES = 32 << 20, /* unsent, a peer: beyond it bulk sends are dropped */
     RAFT_NET_WHY_BYTES = 256,
+    RAFT_NET_PIECE_BYTES = 256 * 1024, /* of a snapshot, at most in one answer */
 };
 
 struct raft_net_identity {
@@ -99,6 +101,27 @@ struct raft_net_change {
     bool promote;                     /* of RAFT_CHANGE_ADD */
 };
 
+/* A node asks another for a piece of a snapshot. */
+struct raft_net_snapshot_ask {
+    uint64_t seq;       /* the asker's */
+    uint64_t id;        /* of that snapshot; 0: of the newest at or above min_index */
+    uint64_t min_index; /* of id 0 */
+    uint64_t offset;
+    uint32_t bytes; /* at most RAFT_NET_PIECE_BYTES; fewer come at the end of the file */
+};
+
+/* The answer, with the snapshot that the bytes are of. */
+struct raft_net_snapshot_piece {
+    uint64_t seq;
+    int32_t status; /* 0; -ENOENT: none such here; -EIO: it cannot be read. Not 0: no more fields */
+    uint64_t id;
+    uint64_t index;
+    uint64_t term;
+    uint64_t total_bytes;
+    uint64_t offset;
+    uint32_t bytes;
+};
+
 struct raft_net_callbacks {
     void *ctx;
 
@@ -117,6 +140,11 @@ struct raft_net_callbacks {
 
     void (*on_change)(void *ctx, raft_id from, const struct raft_net_change *change);
     void (*on_change_reply)(void *ctx, uint64_t seq, enum raft_refusal refusal);
+
+    void (*on_snapshot_ask)(void *ctx, raft_id from, const struct raft_net_snapshot_ask *ask);
+    /* `data` holds piece->bytes bytes, or is NULL if there are none; the reference passes over. */
+    void (*on_snapshot_piece)(void *ctx, raft_id from, const struct raft_net_snapshot_piece *piece,
+                              struct buf *data);
 
     /* Somebody asks to join; fill the reply. */
     void (*on_join)(void *ctx, const struct raft_net_join *join, struct raft_net_join_reply *reply);
@@ -198,6 +226,15 @@ void raft_net_forward_reply(struct raft_net *net, raft_id to, uint64_t seq, uint
 bool raft_net_change(struct raft_net *net, raft_id to, const struct raft_net_change *change);
 void raft_net_change_reply(struct raft_net *net, raft_id to, uint64_t seq,
                            enum raft_refusal refusal);
+
+/*
+ * Asks a peer for a piece of a snapshot, and answers; false if it is not connected or its queue is
+ * full: nothing was sent. Both may get lost. `data`, of piece->bytes, is referenced until sent.
+ */
+bool raft_net_snapshot_ask(struct raft_net *net, raft_id to,
+                           const struct raft_net_snapshot_ask *ask);
+bool raft_net_snapshot_piece(struct raft_net *net, raft_id to,
+                             const struct raft_net_snapshot_piece *piece, struct buf *data);
 
 /*
  * Asks to join through any of `addresses` (HOST:PORT[,HOST:PORT...]), following redirects, until an

@@ -2,6 +2,7 @@
 #include "raft/net/wire.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 
 #include "base/bytes.h"
@@ -488,4 +489,84 @@ bool wire_get_change_reply(uint64_t *seq, enum raft_refusal *refusal, const uint
     *seq = bytes_get_u64(&r);
     *refusal = bytes_get_u8(&r);
     return is_whole(&r) && *refusal <= RAFT_NO_SPACE;
+}
+
+/* ---- Snapshots, in pieces ---- */
+
+size_t wire_put_snapshot_ask(uint8_t out[WIRE_MAX_GREETING_BYTES],
+                             const struct raft_net_snapshot_ask *ask)
+{
+    struct bytes_writer w = bytes_writer(out, WIRE_MAX_GREETING_BYTES);
+    bytes_put_u64(&w, ask->seq);
+    bytes_put_u64(&w, ask->id);
+    bytes_put_u64(&w, ask->min_index);
+    bytes_put_u64(&w, ask->offset);
+    bytes_put_u32(&w, ask->bytes);
+    return finish(&w);
+}
+
+bool wire_get_snapshot_ask(struct raft_net_snapshot_ask *ask, const uint8_t *body, size_t bytes)
+{
+    struct bytes_reader r = bytes_reader(body, bytes);
+    *ask = (struct raft_net_snapshot_ask){.seq = bytes_get_u64(&r)};
+    ask->id = bytes_get_u64(&r);
+    ask->min_index = bytes_get_u64(&r);
+    ask->offset = bytes_get_u64(&r);
+    ask->bytes = bytes_get_u32(&r);
+    return is_whole(&r) && ask->bytes > 0 && ask->bytes <= RAFT_NET_PIECE_BYTES;
+}
+
+/* Error numbers differ between systems: these do not. */
+enum { PIECE_OK = 0, PIECE_NONE, PIECE_UNREADABLE, PIECE_STATUSES };
+
+static const int piece_status[PIECE_STATUSES] = {0, -ENOENT, -EIO};
+
+size_t wire_put_snapshot_piece(uint8_t out[WIRE_MAX_GREETING_BYTES],
+                               const struct raft_net_snapshot_piece *piece)
+{
+    struct bytes_writer w = bytes_writer(out, WIRE_MAX_GREETING_BYTES);
+    uint8_t status = PIECE_UNREADABLE;
+    if (piece->status == 0 || piece->status == -ENOENT)
+        status = piece->status == 0 ? PIECE_OK : PIECE_NONE;
+    bytes_put_u64(&w, piece->seq);
+    bytes_put_u8(&w, status);
+    if (status != PIECE_OK)
+        return finish(&w);
+    bytes_put_u64(&w, piece->id);
+    bytes_put_u64(&w, piece->index);
+    bytes_put_u64(&w, piece->term);
+    bytes_put_u64(&w, piece->total_bytes);
+    bytes_put_u64(&w, piece->offset);
+    bytes_put_u32(&w, piece->bytes);
+    return finish(&w);
+}
+
+static bool lies_within(const struct raft_net_snapshot_piece *p)
+{
+    return p->offset <= p->total_bytes && p->bytes <= p->total_bytes - p->offset;
+}
+
+bool wire_get_snapshot_piece(struct raft_net_snapshot_piece *p, struct buf **data,
+                             const uint8_t *body, size_t bytes)
+{
+    struct bytes_reader r = bytes_reader(body, bytes);
+    *data = NULL;
+    *p = (struct raft_net_snapshot_piece){.seq = bytes_get_u64(&r)};
+    uint8_t status = bytes_get_u8(&r);
+    if (r.bad || status >= PIECE_STATUSES)
+        return false;
+    p->status = piece_status[status];
+    if (status != PIECE_OK)
+        return is_whole(&r);
+    p->id = bytes_get_u64(&r);
+    p->index = bytes_get_u64(&r);
+    p->term = bytes_get_u64(&r);
+    p->total_bytes = bytes_get_u64(&r);
+    p->offset = bytes_get_u64(&r);
+    p->bytes = bytes_get_u32(&r);
+    if (r.bad || p->id == 0 || p->index == 0 || p->term == 0 || p->bytes > RAFT_NET_PIECE_BYTES ||
+        !lies_within(p) || bytes_left(&r) != p->bytes)
+        return false;
+    *data = p->bytes ? get_payload(&r, p->bytes) : NULL;
+    return true;
 }

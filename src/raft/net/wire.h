@@ -8,8 +8,8 @@
  *
  * Its first frame is a HELLO, answered with WELCOME, REFUSED or REMOVED; a JOIN, answered with
  * JOIN_REPLY; or an INVITE, answered with the JOIN of whoever is there, or REFUSED. After a WELCOME
- * the dialler sends MESSAGE, FORWARD, CHANGE and their replies, and the acceptor nothing more: its
- * answers go over the connections that it dialled itself.
+ * the dialler sends MESSAGE, FORWARD, CHANGE, SNAPSHOT_ASK and the answers to these, and the
+ * acceptor nothing more: its answers go over the connections that it dialled itself.
  *
  * HELLO, JOIN and INVITE start with WIRE_MAGIC and the protocol version, and these fields will keep
  * their place, so that every version can tell every other what it is.
@@ -44,6 +44,8 @@ enum wire_type {
     WIRE_CHANGE_REPLY,
     WIRE_REMOVED, /* in answer to a HELLO: its sender is no member any more */
     WIRE_INVITE,
+    WIRE_SNAPSHOT_ASK,
+    WIRE_SNAPSHOT_PIECE,
 };
 
 enum wire_lane { WIRE_CONTROL = 0, WIRE_BULK, WIRE_LANES };
@@ -130,5 +132,16 @@ size_t wire_put_change_reply(uint8_t out[WIRE_MAX_GREETING_BYTES], uint64_t seq,
                              enum raft_refusal refusal);
 bool wire_get_change_reply(uint64_t *seq, enum raft_refusal *refusal, const uint8_t *body,
                            size_t bytes);
+
+size_t wire_put_snapshot_ask(uint8_t out[WIRE_MAX_GREETING_BYTES],
+                             const struct raft_net_snapshot_ask *ask);
+bool wire_get_snapshot_ask(struct raft_net_snapshot_ask *ask, const uint8_t *body, size_t bytes);
+
+/* Without the data, which follows. */
+size_t wire_put_snapshot_piece(uint8_t out[WIRE_MAX_GREETING_BYTES],
+                               const struct raft_net_snapshot_piece *piece);
+/* *data becomes a new buffer, NULL if there are no bytes. */
+bool wire_get_snapshot_piece(struct raft_net_snapshot_piece *piece, struct buf **data,
+                             const uint8_t *body, size_t bytes);
 
 #endif

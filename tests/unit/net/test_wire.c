@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What is encoded is decoded; nothing else is, and no bytes make decoding go astray. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -246,6 +247,107 @@ static void changes_come_back(void **state)
     assert_false(wire_get_change_reply(&seq, &refusal, out, bytes));
 }
 
+/* Decodes a copy of its exact size, as decode() does. */
+static bool decode_piece(struct raft_net_snapshot_piece *p, struct buf **data, const uint8_t *body,
+                         size_t bytes)
+{
+    uint8_t *exact = memory_alloc(bytes ? bytes : 1);
+    memcpy(exact, body, bytes);
+    bool good = wire_get_snapshot_piece(p, data, exact, bytes);
+    memory_free(exact);
+    return good;
+}
+
+/* Neither a part, nor more, nor any flipped bit makes decoding go astray. */
+static void check_piece_damage(uint8_t *body, size_t bytes)
+{
+    struct raft_net_snapshot_piece p;
+    struct buf *data;
+    for (size_t n = 0; n <= bytes + 1; n++)
+        assert_true(n == bytes || !decode_piece(&p, &data, body, n));
+    for (size_t bit = 0; bit < bytes * 8; bit++) {
+        body[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        if (decode_piece(&p, &data, body, bytes)) {
+            assert_int_equal(p.bytes, data ? data->bytes : 0);
+            buf_unref(data);
+        }
+        body[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+}
+
+static void snapshot_asks_come_back(void **state)
+{
+    (void)state;
+    uint8_t out[WIRE_MAX_GREETING_BYTES];
+    struct raft_net_snapshot_ask ask = {
+        .seq = 3, .id = 4, .min_index = 5, .offset = 1ull << 40, .bytes = RAFT_NET_PIECE_BYTES};
+    struct raft_net_snapshot_ask back;
+    size_t bytes = wire_put_snapshot_ask(out, &ask);
+    assert_true(wire_get_snapshot_ask(&back, out, bytes));
+    assert_int_equal(back.seq, 3);
+    assert_int_equal(back.id, 4);
+    assert_int_equal(back.min_index, 5);
+    assert_int_equal(back.offset, 1ull << 40);
+    assert_int_equal(back.bytes, RAFT_NET_PIECE_BYTES);
+    for (size_t n = 0; n <= bytes + 1; n++)
+        assert_int_equal(wire_get_snapshot_ask(&back, out, n), n == bytes);
+    ask.bytes++;
+    assert_false(wire_get_snapshot_ask(&back, out, wire_put_snapshot_ask(out, &ask)));
+    ask.bytes = 0;
+    assert_false(wire_get_snapshot_ask(&back, out, wire_put_snapshot_ask(out, &ask)));
+}
+
+static void snapshot_pieces_come_back(void **state)
+{
+    (void)state;
+    uint8_t out[WIRE_MAX_GREETING_BYTES + 8];
+    struct raft_net_snapshot_piece piece = {
+        .seq = 3, .id = 4, .index = 5, .term = 6, .total_bytes = 100, .offset = 93, .bytes = 7};
+    struct raft_net_snapshot_piece back;
+    struct buf *data;
+    size_t bytes = wire_put_snapshot_piece(out, &piece);
+    memcpy(out + bytes, "7 bytes", 8);
+    assert_true(decode_piece(&back, &data, out, bytes + 7));
+    assert_memory_equal(&back, &piece, sizeof(piece));
+    assert_int_equal(data->bytes, 7);
+    assert_memory_equal(data->data, "7 bytes", 7);
+    buf_unref(data);
+    check_piece_damage(out, bytes + 7);
+
+    piece.offset++; /* beyond the end */
+    assert_int_equal(wire_put_snapshot_piece(out, &piece), bytes);
+    assert_false(decode_piece(&back, &data, out, bytes + 7));
+    piece.offset = UINT64_MAX - 3; /* nor beyond all numbers */
+    assert_int_equal(wire_put_snapshot_piece(out, &piece), bytes);
+    assert_false(decode_piece(&back, &data, out, bytes + 7));
+    piece = (struct raft_net_snapshot_piece){
+        .seq = 3, .id = 4, .index = 5, .term = 6, .total_bytes = 100, .offset = 100};
+    bytes = wire_put_snapshot_piece(out, &piece);
+    assert_true(decode_piece(&back, &data, out, bytes));
+    assert_null(data);
+    piece.id = 0;
+    bytes = wire_put_snapshot_piece(out, &piece);
+    assert_false(decode_piece(&back, &data, out, bytes));
+}
+
+static void snapshot_refusals_come_back(void **state)
+{
+    (void)state;
+    static const int sent[] = {-ENOENT, -EIO, -EUCLEAN}, seen[] = {-ENOENT, -EIO, -EIO};
+    uint8_t out[WIRE_MAX_GREETING_BYTES];
+    struct raft_net_snapshot_piece back;
+    struct buf *data;
+    for (int i = 0; i < 3; i++) {
+        struct raft_net_snapshot_piece piece = {.seq = 3, .status = sent[i]};
+        size_t bytes = wire_put_snapshot_piece(out, &piece);
+        assert_true(decode_piece(&back, &data, out, bytes));
+        assert_int_equal(back.seq, 3);
+        assert_int_equal(back.status, seen[i]);
+        assert_null(data);
+        check_piece_damage(out, bytes);
+    }
+}
+
 static void a_frame_that_was_changed_does_not_pass(void **state)
 {
     (void)state;
@@ -275,6 +377,9 @@ int main(void)
         cmocka_unit_test(greetings_come_back),
         cmocka_unit_test(forwards_come_back),
         cmocka_unit_test(changes_come_back),
+        cmocka_unit_test(snapshot_asks_come_back),
+        cmocka_unit_test(snapshot_pieces_come_back),
+        cmocka_unit_test(snapshot_refusals_come_back),
         cmocka_unit_test(a_frame_that_was_changed_does_not_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
