@@ -44,6 +44,10 @@ int mount_open(const struct mount_options *options, struct mount **out, char why
 /* Something that .status or .leader shows has changed: wakes their pollers. Any thread. */
 void mount_state_changed(struct mount *mount);
 
+/* The store's whole tree is another now: the kernel forgets the content that it has cached. Any
+ * thread, which waits for nothing. */
+void mount_tree_replaced(struct mount *mount);
+
 /* Whether a handle is open on the inode, or soon may be (store_options.is_open). Any thread. */
 bool mount_is_open(struct mount *mount, uint64_t ino);
 

@@ -29,6 +29,8 @@ struct applier {
     uint32_t capacity; /* a power of two */
     uint32_t head;
     uint32_t count;
+    void (*call)(void *ctx); /* NULL: none waits */
+    void *call_ctx;
     uint64_t reported_us;
 
     /* The apply thread's own: one batch. */
@@ -113,11 +115,25 @@ static void answer_batch(struct applier *a, uint32_t n)
         buf_unref(a->batch[i].payload);
 }
 
+/* Under the lock, which it gives up meanwhile. */
+static void run_call(struct applier *a)
+{
+    void (*call)(void *ctx) = a->call;
+    a->call = NULL;
+    pthread_mutex_unlock(&a->lock);
+    call(a->call_ctx);
+    pthread_mutex_lock(&a->lock);
+}
+
 static void *apply_thread(void *arg)
 {
     struct applier *a = arg;
     pthread_mutex_lock(&a->lock);
-    while (a->count > 0 || !a->closing) {
+    while (a->count > 0 || a->call || !a->closing) {
+        if (a->count == 0 && a->call) {
+            run_call(a);
+            continue;
+        }
         if (a->count == 0) {
             pthread_cond_wait(&a->added, &a->lock);
             continue;
@@ -163,6 +179,16 @@ void applier_add(struct applier *a, const struct raft_entry *entries, uint32_t c
         grow(a);
     for (uint32_t i = 0; i < count; i++)
         a->ring[(a->head + a->count++) & (a->capacity - 1)] = entries[i];
+    pthread_cond_signal(&a->added);
+    pthread_mutex_unlock(&a->lock);
+}
+
+void applier_call(struct applier *a, void (*call)(void *ctx), void *ctx)
+{
+    pthread_mutex_lock(&a->lock);
+    assert(!a->closing && !a->call);
+    a->call = call;
+    a->call_ctx = ctx;
     pthread_cond_signal(&a->added);
     pthread_mutex_unlock(&a->lock);
 }

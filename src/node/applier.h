@@ -6,7 +6,7 @@
  * transaction. A batch that fails (disk full) is tried again until it succeeds: what is committed
  * has happened, and this node only learns of it late.
  *
- * Threads: applier_add() the loop's. on_applied runs on the apply thread.
+ * Threads: applier_add() and applier_call() the loop's. on_applied runs on the apply thread.
  */
 #ifndef RAFTFS_NODE_APPLIER_H
 #define RAFTFS_NODE_APPLIER_H
@@ -32,6 +32,12 @@ struct applier *applier_init(const struct applier_options *options);
 
 /* Entries that follow the last ones without a gap; their references pass over. */
 void applier_add(struct applier *applier, const struct raft_entry *entries, uint32_t count);
+
+/*
+ * Runs `call` on the apply thread once all that was added is applied. One at a time, and nothing is
+ * added until it has run.
+ */
+void applier_call(struct applier *applier, void (*call)(void *ctx), void *ctx);
 
 /* Applies what was added, then stops. */
 void applier_close(struct applier *applier);

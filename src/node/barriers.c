@@ -229,7 +229,8 @@ void barriers_read_done(struct barriers *b, uint64_t token, uint64_t index, bool
 void barriers_applied(struct barriers *b, uint64_t index)
 {
     pthread_mutex_lock(&b->lock);
-    b->applied_index = index;
+    if (index > b->applied_index)
+        b->applied_index = index;
     struct backend_link *link;
     while ((link = queue_first(&b->applying)) && barrier_of(link)->index <= index) {
         queue_remove(link);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* internal.h - the running node, for node.c, requests.c and belonging.c. */
+/* internal.h - the running node, for node.c, requests.c, belonging.c and catchup.c. */
 #ifndef RAFTFS_NODE_INTERNAL_H
 #define RAFTFS_NODE_INTERNAL_H
 
@@ -12,12 +12,17 @@
 #include "node/applier.h"
 #include "node/barriers.h"
 #include "node/changes.h"
+#include "node/compaction.h"
 #include "node/datadir.h"
+#include "node/fetching.h"
 #include "node/handover.h"
 #include "node/joining.h"
 #include "node/members.h"
 #include "node/node.h"
+#include "node/serving.h"
 #include "node/snapshots.h"
+
+enum { NODE_PATH_BYTES = 4096 };
 
 struct node {
     const struct node_options *options;
@@ -41,6 +46,9 @@ struct node {
     struct handover *handover;
     struct members *members;
     struct snapshots *snapshots;
+    struct compaction *compaction;
+    struct serving *serving;
+    struct fetching *fetching;
     struct mount *_Atomic mount;
     uint64_t seen_term;
     raft_id seen_leader;
@@ -64,6 +72,23 @@ bool node_on_invite(void *ctx, const struct raft_net_invitation *invitation,
 bool node_on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
                    const char *from_address, raft_id expected_id);
 void node_on_config(void *ctx, const struct raft_entry *entry);
+
+/* The path of a file in the data directory. */
+void node_path(const struct node *node, const char *name, char path[NODE_PATH_BYTES]);
+
+/* ---- catchup.c ---- */
+
+int node_open_snapshots(struct node *node);
+void node_open_catchup(struct node *node);
+void node_close_catchup(struct node *node);
+/* Goes on; returns when to call again. The loop's thread. */
+uint64_t node_pump_catchup(struct node *node, uint64_t now_us);
+
+/* raft_driver_callbacks.need_snapshot, snapshot_ask, snapshot_piece. */
+void node_on_need_snapshot(void *ctx, uint64_t index);
+void node_on_snapshot_ask(void *ctx, raft_id from, const struct raft_net_snapshot_ask *ask);
+void node_on_snapshot_piece(void *ctx, raft_id from, const struct raft_net_snapshot_piece *piece,
+                            struct buf *data);
 
 /* Has the loop send on what waits. Any thread. */
 void node_wake(struct node *node);

@@ -20,9 +20,9 @@
 #include "base/memory.h"
 #include "base/report.h"
 #include "node/internal.h"
+#include "node/standing.h"
 
 enum {
-    PATH_BYTES = 4096,
     FOUNDING_LISTEN_MS = 2 * RAFT_NET_REDIAL_MS, /* members redial within half of it */
     HOUSEKEEPING_MS = 50,                        /* only while something waits */
     HAND_OVER_MS = 1500,
@@ -95,6 +95,7 @@ static void settle(void *ctx)
     again_us = earlier(again_us, ask_again_us);
     again_us = earlier(again_us, handover_pump(n->handover, n->driver, now_us));
     again_us = earlier(again_us, members_pump(n->members, n->driver, now_us));
+    again_us = earlier(again_us, node_pump_catchup(n, now_us));
     atomic_store(&n->settle_wanted, raft_driver_commit_index(n->driver) >
                                         store_applied_index(n->store) + RAFT_MAX_APPEND_ENTRIES);
     arm_housekeeping(n, now_us, again_us);
@@ -173,6 +174,7 @@ static void on_peer_changed(void *ctx, raft_id peer)
     struct node *n = ctx;
     if (peer == raft_driver_leader(n->driver))
         resend(n);
+    fetching_peer_changed(n->fetching, peer);
     struct mount *mount = n->mount;
     if (mount)
         mount_state_changed(mount);
@@ -213,15 +215,16 @@ static void on_applied(void *ctx, uint64_t index, uint64_t log_bytes)
     struct node *n = ctx;
     barriers_applied(n->barriers, index);
     snapshots_applied(n->snapshots, index, log_bytes);
+    compaction_applied(n->compaction, index, log_bytes);
     if (atomic_exchange(&n->settle_wanted, false))
         node_wake(n);
 }
 
 /* ---- Starting: directory, log, store ---- */
 
-static int in_dir(struct node *n, const char *name, char path[PATH_BYTES])
+void node_path(const struct node *n, const char *name, char path[NODE_PATH_BYTES])
 {
-    return snprintf(path, PATH_BYTES, "%s/%s", n->dir.path, name);
+    snprintf(path, NODE_PATH_BYTES, "%s/%s", n->dir.path, name);
 }
 
 static void on_listened(uv_timer_t *timer)
@@ -247,9 +250,9 @@ static int open_store(struct node *n, bool create);
 /* Makes log and store of a directory that has none yet; also again, where that was cut short. */
 static int make_directory(struct node *n)
 {
-    char path[PATH_BYTES];
+    char path[NODE_PATH_BYTES];
     bool founding = n->dir.state == DATADIR_FOUNDING;
-    in_dir(n, "log", path);
+    node_path(n, "log", path);
     int status = founding ? listen_for_claims(n) : 0;
     if (status < 0)
         return status;
@@ -303,27 +306,14 @@ static int open_directory(struct node *n)
     return status;
 }
 
-static int open_snapshots(struct node *n)
-{
-    char path[PATH_BYTES];
-    in_dir(n, "snapshots", path);
-    return snapshots_init(&n->snapshots, n->store, path, n->options->snapshot_entries, n->why);
-}
-
 static int start_driver(struct node *n)
 {
-    char path[PATH_BYTES];
-    uint64_t config_index = 0;
-    in_dir(n, "log", path);
-    struct buf *config = store_config(n->store, &config_index);
-    struct raft_driver_start start = {.log_dir = path,
-                                      .applied_index = store_applied_index(n->store),
-                                      .applied_term = store_applied_term(n->store),
-                                      .config_index = config_index,
-                                      .config = config};
-    barriers_applied(n->barriers, start.applied_index);
-    int status = raft_driver_start(n->driver, &start, n->why);
-    buf_unref(config);
+    struct standing standing;
+    standing_init(&standing, n->store, n->dir.path);
+    barriers_applied(n->barriers, standing.start.applied_index);
+    int status = raft_driver_start(n->driver, &standing.start, n->why);
+    barriers_applied(n->barriers, standing.start.applied_index); /* it may have been moved on */
+    standing_close(&standing);
     return status;
 }
 
@@ -338,6 +328,9 @@ static int init_loop(struct node *n)
                                               .forward_done = on_forward_done,
                                               .change_done = on_change_done,
                                               .removed = node_on_removed,
+                                              .need_snapshot = node_on_need_snapshot,
+                                              .snapshot_ask = node_on_snapshot_ask,
+                                              .snapshot_piece = node_on_snapshot_piece,
                                               .peer_changed = on_peer_changed,
                                               .changed = on_changed,
                                               .settled = settle,
@@ -365,6 +358,7 @@ static void init_requests(struct node *n)
                                                         .on_applied = on_applied});
     n->handover = handover_init(n->options->timeout_ms * 1000ull);
     n->members = members_init(n->options->timeout_ms * 1000ull);
+    node_open_catchup(n);
 }
 
 static void on_unmounted(void *ctx)
@@ -432,6 +426,7 @@ static int run_threads(struct node *n, void (*on_serving)(void *ctx), void *ctx)
 static void close_requests(struct node *n)
 {
     applier_close(n->applier);
+    node_close_catchup(n);
     handover_close(n->handover);
     members_close(n->members);
     barriers_close(n->barriers);
@@ -458,7 +453,7 @@ static int run(struct node *n, void (*on_serving)(void *ctx), void *ctx)
     if (status == 0)
         status = open_directory(n);
     if (status == 0)
-        status = open_snapshots(n);
+        status = node_open_snapshots(n);
     if (status == 0) {
         init_requests(n);
         status = start_driver(n);
@@ -466,9 +461,9 @@ static int run(struct node *n, void (*on_serving)(void *ctx), void *ctx)
             status = run_threads(n, on_serving, ctx);
         close_requests(n);
     }
-    close_loop(n);
     if (n->snapshots)
         snapshots_close(n->snapshots);
+    close_loop(n);
     if (n->store)
         store_close(n->store);
     return status;

@@ -8,10 +8,8 @@
 
 #include "base/report.h"
 #include "node/datadir.h"
-#include "raft/driver.h"
+#include "node/standing.h"
 #include "store/store.h"
-
-enum { PATH_BYTES = 4096 };
 
 /* Nothing can be open on a node that does not run. */
 static bool is_open(void *ctx, uint64_t ino)
@@ -23,16 +21,16 @@ static bool is_open(void *ctx, uint64_t ino)
 
 static int recover_log(const struct datadir *dir, char why[NODE_WHY_BYTES])
 {
-    char path[PATH_BYTES];
+    struct standing standing;
     struct store *store = NULL;
     struct store_options options = {
         .dir = dir->path, .incarnation = dir->identity.id, .is_open = is_open};
     int status = store_open(&options, &store, why);
     if (status < 0)
         return status;
-    snprintf(path, sizeof(path), "%s/log", dir->path);
-    status = raft_driver_recover(path, &dir->identity, store_applied_index(store),
-                                 store_applied_term(store), why);
+    standing_init(&standing, store, dir->path);
+    status = raft_driver_recover(&standing.start, &dir->identity, why);
+    standing_close(&standing);
     store_close(store);
     return status;
 }

@@ -11,7 +11,6 @@
 
 #include "base/memory.h"
 #include "node/orders.h"
-#include "store/snapshot.h"
 
 enum {
     NICENESS = 10,
@@ -19,9 +18,8 @@ enum {
 };
 
 struct snapshots {
-    struct store *store;
+    struct snapshots_options options;
     char *dir;
-    uint64_t entries;
     pthread_t thread;
     atomic_bool closing;
 
@@ -29,7 +27,8 @@ struct snapshots {
     pthread_cond_t changed;
     struct snapshot newest; /* index 0: none */
     uint64_t applied_index;
-    uint64_t log_bytes; /* since the newest was begun */
+    uint64_t log_bytes;    /* since the newest was begun */
+    uint64_t wanted_index; /* another node needs one at or above it */
     bool failed;
     struct queue asked;  /* for the next one */
     struct queue taking; /* for the one that is being taken */
@@ -37,7 +36,12 @@ struct snapshots {
 
 static bool is_due(const struct snapshots *s)
 {
-    return s->entries > 0 && !s->failed && s->applied_index >= s->newest.index + s->entries &&
+    if (s->failed || s->applied_index <= s->newest.index)
+        return false;
+    if (s->wanted_index > s->newest.index && s->wanted_index <= s->applied_index)
+        return true;
+    uint64_t entries = s->options.entries;
+    return entries > 0 && s->applied_index >= s->newest.index + entries &&
            s->log_bytes >= s->newest.bytes;
 }
 
@@ -59,14 +63,15 @@ static void take(struct snapshots *s)
     uint64_t log_bytes = s->log_bytes;
     queue_append(&s->taking, &s->asked);
     pthread_mutex_unlock(&s->lock);
-    int status = snapshot_take(s->store, s->dir, &s->closing, &taken);
+    int status = snapshot_take(s->options.store, s->dir, &s->closing, &taken);
     pthread_mutex_lock(&s->lock);
     s->failed = status < 0;
-    if (status == 0) {
+    if (status == 0 && taken.index >= s->newest.index) { /* else one was received meanwhile */
         s->newest = taken;
-        s->log_bytes -= log_bytes;
+        s->log_bytes -= log_bytes < s->log_bytes ? log_bytes : s->log_bytes;
     }
     answer(s, &s->taking, status == -ECANCELED ? -EINTR : status);
+    s->options.on_taken(s->options.ctx);
 }
 
 /* Waits for something to do; after a failure not for ever. */
@@ -98,18 +103,17 @@ static void *snapshot_thread(void *arg)
     return NULL;
 }
 
-int snapshots_init(struct snapshots **out, struct store *store, const char *dir, uint64_t entries,
+int snapshots_init(struct snapshots **out, const struct snapshots_options *options,
                    char why[STORE_WHY_BYTES])
 {
     struct snapshot found[SNAPSHOT_KEPT];
-    int count = snapshot_open_dir(dir, found, why);
+    int count = snapshot_open_dir(options->dir, found, why);
     if (count < 0)
         return count;
     struct snapshots *s = memory_zalloc(sizeof(*s));
-    s->store = store;
-    s->dir = memory_strdup(dir);
-    s->entries = entries;
-    s->applied_index = store_applied_index(store);
+    s->options = *options;
+    s->dir = memory_strdup(options->dir);
+    s->applied_index = store_applied_index(options->store);
     if (count > 0)
         s->newest = found[0];
     pthread_mutex_init(&s->lock, NULL);
@@ -138,6 +142,26 @@ void snapshots_close(struct snapshots *s)
     pthread_mutex_destroy(&s->lock);
     memory_free(s->dir);
     memory_free(s);
+}
+
+void snapshots_received(struct snapshots *s, const struct snapshot *received)
+{
+    pthread_mutex_lock(&s->lock);
+    if (received->index > s->newest.index) {
+        s->newest = *received;
+        s->log_bytes = 0;
+    }
+    if (received->index > s->applied_index)
+        s->applied_index = received->index;
+    pthread_mutex_unlock(&s->lock);
+}
+
+void snapshots_want(struct snapshots *s, uint64_t index)
+{
+    pthread_mutex_lock(&s->lock);
+    s->wanted_index = index > s->wanted_index ? index : s->wanted_index;
+    pthread_cond_signal(&s->changed);
+    pthread_mutex_unlock(&s->lock);
 }
 
 void snapshots_applied(struct snapshots *s, uint64_t index, uint64_t log_bytes)

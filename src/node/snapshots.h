@@ -14,21 +14,32 @@
 #define RAFTFS_NODE_SNAPSHOTS_H
 
 #include "fuse/backend.h"
-#include "store/store.h"
+#include "store/snapshot.h"
 
 struct snapshots;
 
-/*
- * Looks at what is in `dir`; one is taken after `entries` (0: only when asked). 0 or a negative
- * errno with `why`.
- */
-int snapshots_init(struct snapshots **out, struct store *store, const char *dir, uint64_t entries,
+struct snapshots_options {
+    struct store *store;
+    const char *dir;
+    uint64_t entries; /* one is taken after that many; 0: only when somebody asks */
+    void *ctx;
+    void (*on_taken)(void *ctx); /* the newest may be another now; on the snapshot thread */
+};
+
+/* Looks at what is in the directory. 0 or a negative errno with `why`. */
+int snapshots_init(struct snapshots **out, const struct snapshots_options *options,
                    char why[STORE_WHY_BYTES]);
 
 /* Breaks off what is being taken; orders that wait, and later ones, fail with -EINTR. */
 void snapshots_stop(struct snapshots *snapshots);
 
 void snapshots_close(struct snapshots *snapshots);
+
+/* One was received from another node; it is in the directory. */
+void snapshots_received(struct snapshots *snapshots, const struct snapshot *received);
+
+/* Somebody needs one at or above index: takes one soon, if there is none yet. */
+void snapshots_want(struct snapshots *snapshots, uint64_t index);
 
 /* Up to index is applied; those entries took log_bytes in the log. */
 void snapshots_applied(struct snapshots *snapshots, uint64_t index, uint64_t log_bytes);

@@ -4,10 +4,15 @@
  *
  * Entries come from the cache or, after a restart, from the log on disk. They are handed over only
  * as far as the node keeps up, so that memory stays bounded.
+ *
+ * A snapshot that takes the state machine's place moves on what is handed over next: the node
+ * pauses, installs it and says so. A read of the log that was begun before that comes back to
+ * another world, and is dropped.
  */
 #include <assert.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "base/report.h"
 #include "raft/internal.h"
 
@@ -22,6 +27,10 @@ static void hand_over_entries(struct raft_driver *d, const struct raft_entry *en
 void raft_driver_apply_fetched(struct raft_driver *d, struct fetch *f)
 {
     d->apply_fetching = false;
+    if (d->apply_paused || f->first != d->handed_index + 1) {
+        raft_driver_drop_fetched(f);
+        return;
+    }
     if (f->status < 0)
         report_fatal("log: entry %ju, which is committed, cannot be read back: %s. Stop this node, "
                      "set its data directory aside and start it again with -join",
@@ -33,7 +42,7 @@ void raft_driver_feed(struct raft_driver *d)
 {
     struct raft_entry entries[RAFT_MAX_APPEND_ENTRIES];
     uint64_t commit = raft_commit_index(d->core);
-    while (d->handed_index < commit && !d->apply_fetching) {
+    while (d->handed_index < commit && !d->apply_fetching && !d->apply_paused) {
         uint64_t first = d->handed_index + 1;
         uint64_t backlog = d->handed_index - d->applied_index;
         if (backlog >= RAFT_DRIVER_APPLY_BYTES / 1024)
@@ -54,6 +63,49 @@ void raft_driver_feed(struct raft_driver *d)
 
 void raft_driver_applied(struct raft_driver *d, uint64_t index)
 {
+    if (d->apply_paused)
+        return; /* raft_driver_installed() says where it stands */
     d->applied_index = index;
     raft_driver_feed(d);
+}
+
+/* ---- Snapshots ---- */
+
+void raft_driver_pause_apply(struct raft_driver *d, bool paused)
+{
+    d->apply_paused = paused;
+    raft_driver_feed(d);
+}
+
+void raft_driver_installed(struct raft_driver *d, uint64_t index, uint64_t term,
+                           uint64_t config_index, const struct buf *encoded)
+{
+    struct raft_config *config = memory_zalloc(sizeof(*config));
+    if (!encoded || !raft_config_decode(config, encoded->data, encoded->bytes))
+        report_fatal("store.db: the snapshot of entry %ju brought no configuration. Set the data "
+                     "directory aside and start this node again with -join",
+                     (uintmax_t)index);
+    d->handed_index = d->applied_index = index;
+    d->apply_paused = false;
+    raft_driver_step(d, &(struct raft_event){.kind = RAFT_INSTALLED,
+                                             .installed = {.index = index,
+                                                           .term = term,
+                                                           .config_index = config_index,
+                                                           .config = config}});
+    memory_free(config);
+}
+
+void raft_driver_compact(struct raft_driver *d, uint64_t index)
+{
+    uint64_t durable = raft_durable_index(d->core);
+    uint64_t most = d->applied_index < durable ? d->applied_index : durable;
+    if (index > most)
+        index = most;
+    if (index <= raft_base_index(d->core))
+        return;
+    pthread_mutex_lock(&d->core_lock);
+    raft_compacted(d->core, index);
+    pthread_mutex_unlock(&d->core_lock);
+    raft_cache_compact(&d->cache, index);
+    raft_log_compact(d->log, index);
 }

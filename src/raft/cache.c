@@ -84,6 +84,19 @@ void raft_cache_evict(struct raft_cache *cache, uint64_t index)
         release(cache, cache->first++);
 }
 
+void raft_cache_restart(struct raft_cache *cache, uint64_t last)
+{
+    raft_cache_truncate(cache, cache->first);
+    cache->first = last + 1;
+    cache->last = last;
+}
+
+void raft_cache_compact(struct raft_cache *cache, uint64_t index)
+{
+    while (cache->first <= index && cache->first <= cache->last)
+        release(cache, cache->first++);
+}
+
 bool raft_cache_get(const struct raft_cache *cache, uint64_t first, uint32_t count,
                     struct raft_entry *out)
 {

@@ -35,6 +35,12 @@ void raft_cache_truncate(struct raft_cache *cache, uint64_t index);
 /* Drops the oldest entries, none above `index`, until the byte limit holds. */
 void raft_cache_evict(struct raft_cache *cache, uint64_t index);
 
+/* Drops all; the next entry to append is last + 1. */
+void raft_cache_restart(struct raft_cache *cache, uint64_t last);
+
+/* Drops `index` and all before it. */
+void raft_cache_compact(struct raft_cache *cache, uint64_t index);
+
 /*
  * Copies entries [first, first + count) to `out`, without taking references. False if one of them
  * is not held.

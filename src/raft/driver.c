@@ -55,8 +55,7 @@ static void send_fetched(struct raft_driver *d, struct fetch *f)
         f->msg.append.count = f->count;
         raft_net_send(d->net, &f->msg, f->entries);
     }
-    for (uint32_t i = 0; i < f->count; i++)
-        buf_unref(f->entries[i].payload);
+    raft_driver_drop_fetched(f);
 }
 
 static void release_outbox(struct raft_driver *d)
@@ -102,6 +101,8 @@ static void write_log(struct raft_driver *d, struct payload_source source)
     const struct raft_write *w = &d->out->write;
     if (w->id == 0)
         return;
+    if (w->restart_index)
+        raft_cache_restart(&d->cache, w->restart_index);
     if (w->truncate_from)
         raft_cache_truncate(&d->cache, w->truncate_from);
     struct raft_entry entries[RAFT_MAX_PROPOSE];
@@ -111,6 +112,8 @@ static void write_log(struct raft_driver *d, struct payload_source source)
         raft_cache_append(&d->cache, &entries[k]);
     }
     raft_log_submit(d->log, &(struct raft_log_write){.id = w->id,
+                                                     .restart_index = w->restart_index,
+                                                     .restart_term = w->restart_term,
                                                      .truncate_from = w->truncate_from,
                                                      .count = w->count,
                                                      .entries = entries,
@@ -184,6 +187,8 @@ void raft_driver_step_with(struct raft_driver *d, struct raft_event *event,
         d->callbacks.changed(d->callbacks.ctx);
     }
     settle_members(d);
+    if (d->out->need_snapshot_index)
+        d->callbacks.need_snapshot(d->callbacks.ctx, d->out->need_snapshot_index);
 }
 
 void raft_driver_step(struct raft_driver *d, struct raft_event *event)
@@ -314,6 +319,27 @@ static void on_change_reply(void *ctx, uint64_t seq, enum raft_refusal refusal)
     settled(d);
 }
 
+static void on_snapshot_ask(void *ctx, raft_id from, const struct raft_net_snapshot_ask *ask)
+{
+    struct raft_driver *d = ctx;
+    if (!d->core || d->closing)
+        return;
+    d->callbacks.snapshot_ask(d->callbacks.ctx, from, ask);
+    settled(d);
+}
+
+static void on_snapshot_piece(void *ctx, raft_id from, const struct raft_net_snapshot_piece *piece,
+                              struct buf *data)
+{
+    struct raft_driver *d = ctx;
+    if (!d->core || d->closing) {
+        buf_unref(data);
+        return;
+    }
+    d->callbacks.snapshot_piece(d->callbacks.ctx, from, piece, data);
+    settled(d);
+}
+
 static void on_removed(void *ctx, const char *by_name)
 {
     struct raft_driver *d = ctx;
@@ -354,6 +380,8 @@ int raft_driver_init(struct raft_driver **out, uv_loop_t *loop,
                                      .on_forward_reply = on_forward_reply,
                                      .on_change = raft_driver_on_change,
                                      .on_change_reply = on_change_reply,
+                                     .on_snapshot_ask = on_snapshot_ask,
+                                     .on_snapshot_piece = on_snapshot_piece,
                                      .is_removed = raft_driver_is_removed,
                                      .on_removed = on_removed,
                                      .on_join = raft_driver_on_join,
@@ -412,8 +440,7 @@ void raft_driver_close(struct raft_driver *d, void (*on_closed)(void *ctx), void
         raft_log_close(d->log);
     for (struct fetch *f = raft_driver_take_fetched(d), *next; f; f = next) {
         next = f->next;
-        for (uint32_t i = 0; i < f->count; i++)
-            buf_unref(f->entries[i].payload);
+        raft_driver_drop_fetched(f);
         memory_free(f);
     }
     uv_close((uv_handle_t *)&d->log_async, on_handle_closed);

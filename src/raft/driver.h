@@ -88,13 +88,21 @@ struct raft_driver_start {
     const char *log_dir;
     uint64_t applied_index;
     uint64_t applied_term;
-    uint64_t config_index;    /* of the configuration applied last; 0: none */
-    const struct buf *config; /* its encoding, or NULL */
+    uint64_t config_index; /* of the configuration applied last; 0: none */
+    struct buf *config;    /* its encoding, or NULL; the caller's reference */
+    void *ctx;
+    /*
+     * The log begins behind entry base_index, the state machine stands before it: brings it there,
+     * or beyond, from a snapshot, and fills in the fields above anew. 0 or a negative errno.
+     */
+    int (*catch_up)(void *ctx, uint64_t base_index, struct raft_driver_start *start);
+    /* The log is about to begin behind what is applied: makes that durable. As above. */
+    int (*sync)(void *ctx);
 };
 
 /* Recovers the log and starts the core. Waits for the disk: call it before the loop's thread runs.
  */
-int raft_driver_start(struct raft_driver *driver, const struct raft_driver_start *start,
+int raft_driver_start(struct raft_driver *driver, struct raft_driver_start *start,
                       char why[RAFT_DRIVER_WHY_BYTES]);
 
 /*
@@ -108,8 +116,7 @@ int raft_driver_found(const char *log_dir, const struct raft_net_identity *found
  * Makes the one voter of a cluster out of a member whose majority is lost for ever: all that its
  * log holds, acknowledged or not, counts from now on. Synchronous; the core does not run.
  */
-int raft_driver_recover(const char *log_dir, const struct raft_net_identity *survivor,
-                        uint64_t applied_index, uint64_t applied_term,
+int raft_driver_recover(struct raft_driver_start *start, const struct raft_net_identity *survivor,
                         char why[RAFT_DRIVER_WHY_BYTES]);
 
 /* An empty log, for a node that joins. */
@@ -182,6 +189,9 @@ void raft_driver_installed(struct raft_driver *driver, uint64_t index, uint64_t 
 /* Entries up to index are on disk elsewhere: those that are applied and durable leave the log. */
 void raft_driver_compact(struct raft_driver *driver, uint64_t index);
 
+/* What the log takes on disk. */
+uint64_t raft_driver_log_bytes(const struct raft_driver *driver);
+
 /*
  * The leader: the least that any member holds of those heard within contact_us, and of those not
  * heard yet if `unheard` is set. Others: UINT64_MAX.
@@ -195,6 +205,7 @@ bool raft_driver_snapshot_piece(struct raft_driver *driver, raft_id to,
                                 const struct raft_net_snapshot_piece *piece, struct buf *data);
 
 raft_id raft_driver_leader(const struct raft_driver *driver);
+bool raft_driver_leads(const struct raft_driver *driver);
 uint64_t raft_driver_commit_index(const struct raft_driver *driver);
 
 /* A copy of what .status shows; any thread, waits at most for one raft_step(). */

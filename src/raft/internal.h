@@ -18,6 +18,7 @@ struct fetch {
     struct raft_driver *driver;
     struct fetch *next;
     struct raft_msg msg; /* the append to send with them; kind 0: they are to be applied */
+    uint64_t first;
     int status;
     uint32_t count;
     struct raft_entry entries[];
@@ -56,6 +57,7 @@ struct raft_driver {
     uint64_t handed_index; /* given to the node to apply */
     uint64_t applied_index;
     bool apply_fetching;
+    bool apply_paused; /* a snapshot is taking the state machine's place */
 
     atomic_uint_fast64_t log_durable_write; /* by the writer thread */
     pthread_mutex_t fetch_lock;
@@ -90,6 +92,8 @@ void raft_driver_fetch(struct raft_driver *driver, uint64_t first, uint64_t last
                        const struct raft_msg *msg);
 /* What has been read, oldest first; the caller frees each one and what it refers to. */
 struct fetch *raft_driver_take_fetched(struct raft_driver *driver);
+/* Gives the references of its entries back. */
+void raft_driver_drop_fetched(struct fetch *fetched);
 
 /* ---- applying.c ---- */
 

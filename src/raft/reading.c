@@ -16,7 +16,8 @@ static void on_log_read(void *ctx, int status, struct raft_entry *entries, uint3
     struct fetch *asked = ctx;
     struct raft_driver *d = asked->driver;
     struct fetch *got = memory_alloc(sizeof(*got) + count * sizeof(got->entries[0]));
-    *got = (struct fetch){.driver = d, .msg = asked->msg, .status = status, .count = count};
+    *got = (struct fetch){
+        .driver = d, .msg = asked->msg, .first = asked->first, .status = status, .count = count};
     if (count)
         memcpy(got->entries, entries, count * sizeof(got->entries[0]));
     memory_free(asked);
@@ -32,6 +33,7 @@ void raft_driver_fetch(struct raft_driver *d, uint64_t first, uint64_t last,
 {
     struct fetch *asked = memory_zalloc(sizeof(*asked));
     asked->driver = d;
+    asked->first = first;
     if (msg)
         asked->msg = *msg;
     raft_log_read(d->log, &(struct raft_log_read){
@@ -52,4 +54,10 @@ struct fetch *raft_driver_take_fetched(struct raft_driver *d)
         list = f;
     }
     return list;
+}
+
+void raft_driver_drop_fetched(struct fetch *f)
+{
+    for (uint32_t i = 0; i < f->count; i++)
+        buf_unref(f->entries[i].payload);
 }

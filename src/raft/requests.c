@@ -102,12 +102,49 @@ raft_id raft_driver_leader(const struct raft_driver *d)
     return raft_leader(d->core);
 }
 
+bool raft_driver_leads(const struct raft_driver *d)
+{
+    return raft_role(d->core) == RAFT_LEADER;
+}
+
+uint64_t raft_driver_log_bytes(const struct raft_driver *d)
+{
+    return raft_log_bytes(d->log);
+}
+
 uint64_t raft_driver_commit_index(const struct raft_driver *d)
 {
     return raft_commit_index(d->core);
 }
 
+bool raft_driver_snapshot_ask(struct raft_driver *d, raft_id to,
+                              const struct raft_net_snapshot_ask *ask)
+{
+    return raft_net_snapshot_ask(d->net, to, ask);
+}
+
+bool raft_driver_snapshot_piece(struct raft_driver *d, raft_id to,
+                                const struct raft_net_snapshot_piece *piece, struct buf *data)
+{
+    return raft_net_snapshot_piece(d->net, to, piece, data);
+}
+
 /* ---- Looking in ---- */
+
+uint64_t raft_driver_least_match(struct raft_driver *d, uint64_t contact_us, bool unheard)
+{
+    const struct raft_config *config = raft_config(d->core, NULL);
+    uint64_t now_us = clock_mono_us(), least = UINT64_MAX;
+    for (uint32_t i = 0; raft_role(d->core) == RAFT_LEADER && i < config->count; i++) {
+        if (config->members[i].id == d->identity.id)
+            continue;
+        struct raft_peer_status s = raft_peer_status(d->core, config->members[i].id, now_us);
+        bool counts = s.contact_us == UINT64_MAX ? unheard : s.contact_us <= contact_us;
+        if (counts && s.match < least)
+            least = s.match;
+    }
+    return least;
+}
 
 static void member_status(struct raft_driver *d, const struct raft_member *m, uint64_t now_us,
                           struct raft_driver_member_status *out)

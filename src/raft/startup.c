@@ -30,35 +30,67 @@ static void on_founded(void *ctx, uint64_t write_id)
     pthread_mutex_unlock(&f->lock);
 }
 
-/* A state machine ahead of its log (a power cut took the log's tail): the log starts behind it. */
-static int align_log(struct raft_log *log, const char *log_dir, uint64_t applied_index,
-                     uint64_t applied_term, struct raft_log_recovered *recovered,
-                     char why[RAFT_DRIVER_WHY_BYTES])
+/* The term of an entry that the log holds, or of its base. */
+static uint64_t term_at(const struct raft_log_recovered *log, uint64_t index)
 {
-    if (applied_index < recovered->base_index) {
-        snprintf(
-            why, RAFT_DRIVER_WHY_BYTES,
-            "%s begins behind entry %ju but store.db ends at %ju: they do not belong together. "
-            "Set the data directory aside and start again with -join",
-            log_dir, (uintmax_t)recovered->base_index, (uintmax_t)applied_index);
-        return -EUCLEAN;
-    }
-    if (applied_index <= recovered->last_index)
+    uint64_t term = log->base_term;
+    for (uint32_t i = 0; i < log->run_count && log->runs[i].first <= index; i++)
+        term = log->runs[i].term;
+    return term;
+}
+
+static int catch_up(const struct raft_log_recovered *log, struct raft_driver_start *start,
+                    char why[RAFT_DRIVER_WHY_BYTES])
+{
+    uint64_t stood_at = start->applied_index;
+    int status = start->catch_up(start->ctx, log->base_index, start);
+    if (status == 0 && start->applied_index >= log->base_index)
         return 0;
-    report_warn("log: the state machine is at entry %ju, the log ends at %ju: the log starts over "
-                "behind it",
-                (uintmax_t)applied_index, (uintmax_t)recovered->last_index);
-    int status = raft_log_restart(log, applied_index, applied_term);
+    snprintf(why, RAFT_DRIVER_WHY_BYTES,
+             "%s begins behind entry %ju but store.db ends at %ju, and no snapshot bridges that: "
+             "%s. Set the data directory aside and start again with -join",
+             start->log_dir, (uintmax_t)log->base_index, (uintmax_t)stood_at,
+             strerror(status < 0 ? -status : ENOENT));
+    return -EUCLEAN;
+}
+
+static int start_over(struct raft_log *log, struct raft_log_recovered *recovered,
+                      const struct raft_driver_start *start, char why[RAFT_DRIVER_WHY_BYTES])
+{
+    report_warn("log: the state machine is at entry %ju, which the log, that ends at %ju, does not "
+                "hold: the log starts over behind it",
+                (uintmax_t)start->applied_index, (uintmax_t)recovered->last_index);
+    int status = start->sync(start->ctx);
+    if (status == 0)
+        status = raft_log_restart(log, start->applied_index, start->applied_term);
     if (status < 0) {
-        snprintf(why, RAFT_DRIVER_WHY_BYTES, "%s cannot be started over: %s", log_dir,
+        snprintf(why, RAFT_DRIVER_WHY_BYTES, "%s cannot be started over: %s", start->log_dir,
                  strerror(-status));
         return status;
     }
     *recovered = (struct raft_log_recovered){.hard = recovered->hard,
-                                             .base_index = applied_index,
-                                             .base_term = applied_term,
-                                             .last_index = applied_index};
+                                             .base_index = start->applied_index,
+                                             .base_term = start->applied_term,
+                                             .last_index = start->applied_index};
     return 0;
+}
+
+/*
+ * Log and state machine must meet. A power cut may take the log's tail and leave what was applied
+ * of it, or end an installation between the store's change and the log's: the log then starts over
+ * behind the state machine. The other way round, a snapshot brings the state machine forward.
+ */
+static int align_log(struct raft_log *log, struct raft_log_recovered *recovered,
+                     struct raft_driver_start *start, char why[RAFT_DRIVER_WHY_BYTES])
+{
+    int status = 0;
+    if (start->applied_index < recovered->base_index)
+        status = catch_up(recovered, start, why);
+    if (status < 0)
+        return status;
+    bool held = start->applied_index <= recovered->last_index &&
+                term_at(recovered, start->applied_index) == start->applied_term;
+    return held ? 0 : start_over(log, recovered, start, why);
 }
 
 /* Opens a log, which `create` makes; its writes are waited for with write_and_wait(). */
@@ -128,17 +160,16 @@ int raft_driver_found(const char *log_dir, const struct raft_net_identity *found
     return 0;
 }
 
-int raft_driver_recover(const char *log_dir, const struct raft_net_identity *survivor,
-                        uint64_t applied_index, uint64_t applied_term,
+int raft_driver_recover(struct raft_driver_start *start, const struct raft_net_identity *survivor,
                         char why[RAFT_DRIVER_WHY_BYTES])
 {
     struct founding f;
     struct raft_log *log;
     struct raft_log_recovered recovered;
-    int status = open_log(log_dir, survivor->id, false, &f, &log, &recovered, why);
+    int status = open_log(start->log_dir, survivor->id, false, &f, &log, &recovered, why);
     if (status < 0)
         return status;
-    status = align_log(log, log_dir, applied_index, applied_term, &recovered, why);
+    status = align_log(log, &recovered, start, why);
     if (status == 0)
         append_alone(log, &f, survivor, recovered.last_index, recovered.hard.term);
     raft_log_close(log);
@@ -185,7 +216,7 @@ static void fill_configs(struct raft_event *event, const struct raft_log_recover
     event->start.previous_config = found > 1 ? &configs[1] : NULL;
 }
 
-int raft_driver_start(struct raft_driver *d, const struct raft_driver_start *start,
+int raft_driver_start(struct raft_driver *d, struct raft_driver_start *start,
                       char why[RAFT_DRIVER_WHY_BYTES])
 {
     struct raft_log_recovered recovered;
@@ -195,8 +226,7 @@ int raft_driver_start(struct raft_driver *d, const struct raft_driver_start *sta
                                        .on_durable = raft_driver_on_durable};
     int status = raft_log_open(&options, &d->log, &recovered, why);
     if (status == 0)
-        status = align_log(d->log, start->log_dir, start->applied_index, start->applied_term,
-                           &recovered, why);
+        status = align_log(d->log, &recovered, start, why);
     if (status < 0)
         return status;
 

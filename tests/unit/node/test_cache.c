@@ -97,11 +97,51 @@ static void small_entries_are_bounded_by_number(void **state)
     raft_cache_close(&cache);
 }
 
+static void compaction_drops_the_oldest(void **state)
+{
+    (void)state;
+    struct raft_cache cache;
+    struct raft_entry out[4];
+    raft_cache_init(&cache, 0);
+    for (uint64_t i = 1; i <= 4; i++)
+        append(&cache, i, 1, 16);
+    raft_cache_compact(&cache, 2);
+    assert_int_equal(cache.payload_bytes, 32);
+    assert_false(raft_cache_get(&cache, 2, 1, out));
+    assert_true(raft_cache_get(&cache, 3, 2, out));
+    raft_cache_compact(&cache, 9); /* more than there is */
+    assert_int_equal(cache.payload_bytes, 0);
+    append(&cache, 5, 1, 16);
+    assert_true(raft_cache_get(&cache, 5, 1, out));
+    raft_cache_close(&cache);
+}
+
+static void starting_over_empties_and_moves_on(void **state)
+{
+    (void)state;
+    struct raft_cache cache;
+    struct raft_entry out[1];
+    raft_cache_init(&cache, 0);
+    for (uint64_t i = 1; i <= 4; i++)
+        append(&cache, i, 1, 16);
+    raft_cache_restart(&cache, 1000);
+    assert_int_equal(cache.payload_bytes, 0);
+    assert_false(raft_cache_get(&cache, 4, 1, out));
+    append(&cache, 1001, 2, 16);
+    assert_true(raft_cache_get(&cache, 1001, 1, out));
+    raft_cache_restart(&cache, 7); /* or back */
+    append(&cache, 8, 3, 16);
+    assert_true(raft_cache_get(&cache, 8, 1, out));
+    raft_cache_close(&cache);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(holds_what_was_appended),
         cmocka_unit_test(truncation_makes_way_for_another_entry),
+        cmocka_unit_test(compaction_drops_the_oldest),
+        cmocka_unit_test(starting_over_empties_and_moves_on),
         cmocka_unit_test(truncation_below_the_first_entry_empties),
         cmocka_unit_test(eviction_spares_what_is_still_needed),
         cmocka_unit_test(small_entries_are_bounded_by_number),

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * compaction.h - how far the log is cut.
+ *
+ * An entry may go once a snapshot holds it and the store has it on disk. Not all that may go does:
+ *
+ *     the newest entries stay, as many as lie between two snapshots, or less where they are large:
+ *         a member that was away for a moment catches up from the log, which is cheaper
+ *     a leader keeps what a member lacks that answers: it is on its way, perhaps with a snapshot in
+ *         its hands, and cutting would send it back to the start, again and again
+ *     a leader keeps what a member lacks that has just gone silent, for a minute and some
+ * snapshots' worth: it may be restarting
+ *
+ * The last two only as long as the log is small enough: a member that never catches up must not
+ * fill the others' disks.
+ *
+ * Threads: compaction_applied() the apply thread, the others the loop's.
+ */
+#ifndef RAFTFS_NODE_COMPACTION_H
+#define RAFTFS_NODE_COMPACTION_H
+
+#include "raft/driver.h"
+
+struct compaction;
+
+enum { COMPACTION_KEPT_ENTRIES = 10000 };
+
+/* Keeps the newest `entries` (0: COMPACTION_KEPT_ENTRIES). */
+struct compaction *compaction_init(uint64_t entries);
+void compaction_close(struct compaction *compaction);
+
+/* Up to index is applied; those entries took log_bytes in the log. */
+void compaction_applied(struct compaction *compaction, uint64_t index, uint64_t log_bytes);
+
+/*
+ * Cuts what may go, now and then: `needless` is the last index that nothing on this node needs any
+ * more. Returns when to call again, UINT64_MAX if only news can bring more.
+ */
+uint64_t compaction_pump(struct compaction *compaction, struct raft_driver *driver,
+                         uint64_t needless, uint64_t now_us);
+
+#endif

@@ -1,0 +1,658 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The state machine of fetching.c against members, a disk and an apply thread that the test plays:
+ * whatever they do, a snapshot is installed once they behave, and nothing waits without a timer.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "node/fetching.h"
+#include "node/intake.h"
+#include "store/install.h"
+
+enum { SELF = 1, LEADER = 2, OTHER = 3, SECOND_US = 1000 * 1000, PIECE = RAFT_NET_PIECE_BYTES };
+
+/* The world that fetching.c sees. */
+static struct {
+    uint64_t now_us;
+    bool up[4];
+    uint32_t asks; /* that were sent */
+    raft_id asked;
+    struct raft_net_snapshot_ask ask;
+
+    bool job_waits;
+    struct intake_job job;
+    bool result_waits;
+    struct intake_result result;
+
+    bool paused;
+    void (*call)(void *ctx);
+    void *call_ctx;
+    int install_status;
+    uint64_t applied_index;
+    uint32_t installs;
+    uint32_t driver_installs;
+    char installed_path[4096];
+} world;
+
+static struct fetching *fetching;
+static const struct snapshot whole = {
+    .id = 77, .index = 500, .term = 4, .bytes = 2 * PIECE + 4096, .name = "4-500.db"};
+
+/* ---- What it calls ---- */
+
+bool raft_driver_snapshot_ask(struct raft_driver *d, raft_id to,
+                              const struct raft_net_snapshot_ask *ask)
+{
+    (void)d;
+    if (!world.up[to])
+        return false;
+    world.asks++;
+    world.asked = to;
+    world.ask = *ask;
+    return true;
+}
+
+void raft_driver_status(struct raft_driver *d, struct raft_driver_status *out)
+{
+    (void)d;
+    *out = (struct raft_driver_status){.leader = LEADER, .member_count = 3};
+    for (raft_id id = SELF; id <= OTHER; id++)
+        out->members[id - 1] = (struct raft_driver_member_status){
+            .member = {.id = id, .name = "member"}, .up = id == SELF || world.up[id]};
+}
+
+void raft_driver_pause_apply(struct raft_driver *d, bool paused)
+{
+    (void)d;
+    world.paused = paused;
+}
+
+void raft_driver_installed(struct raft_driver *d, uint64_t index, uint64_t term,
+                           uint64_t config_index, const struct buf *config)
+{
+    (void)d;
+    assert_int_equal(index, whole.index);
+    assert_int_equal(term, whole.term);
+    assert_int_equal(config_index, 9);
+    assert_non_null(config);
+    world.paused = false;
+    world.driver_installs++;
+}
+
+void applier_call(struct applier *a, void (*call)(void *ctx), void *ctx)
+{
+    (void)a;
+    assert_null(world.call);
+    assert_true(world.paused);
+    world.call = call;
+    world.call_ctx = ctx;
+}
+
+uint64_t store_applied_index(const struct store *s)
+{
+    (void)s;
+    return world.applied_index;
+}
+
+struct buf *store_config(struct store *s, uint64_t *index)
+{
+    (void)s;
+    *index = 9;
+    return buf_copy("config", 6);
+}
+
+int store_install(struct store *s, const char *path, uint64_t *index, uint64_t *term)
+{
+    (void)s;
+    snprintf(world.installed_path, sizeof(world.installed_path), "%s", path);
+    if (world.install_status < 0)
+        return world.install_status;
+    world.installs++;
+    *index = world.applied_index = whole.index;
+    *term = whole.term;
+    return 0;
+}
+
+struct intake *intake_init(const char *dir, void (*wake)(void *ctx), void *ctx)
+{
+    (void)dir;
+    (void)wake;
+    (void)ctx;
+    return NULL;
+}
+
+void intake_close(struct intake *in)
+{
+    (void)in;
+}
+
+void intake_start(struct intake *in, const struct intake_job *job)
+{
+    (void)in;
+    assert_false(world.job_waits || world.result_waits);
+    world.job = *job;
+    world.job_waits = true;
+}
+
+bool intake_done(struct intake *in, struct intake_result *result)
+{
+    (void)in;
+    bool done = world.result_waits;
+    world.result_waits = false;
+    *result = world.result;
+    return done;
+}
+
+static void on_wake(void *ctx)
+{
+    (void)ctx;
+}
+
+static void on_received(void *ctx, const struct snapshot *received)
+{
+    (void)ctx;
+    assert_int_equal(received->id, whole.id);
+}
+
+static void on_replaced(void *ctx, uint64_t index, struct buf *config)
+{
+    (void)ctx;
+    assert_int_equal(index, whole.index);
+    assert_non_null(config);
+}
+
+static void on_installed(void *ctx)
+{
+    (void)ctx;
+}
+
+/* ---- What the test does ---- */
+
+static uint64_t pump(void)
+{
+    return fetching_pump(fetching, NULL, world.now_us);
+}
+
+static void need(uint64_t index)
+{
+    fetching_need(fetching, index, world.now_us);
+}
+
+/* The disk does what it was told. */
+static void do_job(enum intake_kind kind, struct intake_result result)
+{
+    assert_true(world.job_waits);
+    assert_int_equal(world.job.kind, kind);
+    world.job_waits = false;
+    buf_unref(world.job.data);
+    result.kind = kind;
+    world.result = result;
+    world.result_waits = true;
+    pump();
+}
+
+static void answer_with(raft_id from, const struct raft_net_snapshot_piece *piece)
+{
+    struct buf *data = piece->bytes ? buf_new(piece->bytes) : NULL;
+    if (data)
+        memset(data->data, 0, data->bytes);
+    fetching_piece(fetching, from, piece, data);
+    pump();
+}
+
+static struct raft_net_snapshot_piece piece_of(const struct raft_net_snapshot_ask *ask)
+{
+    uint64_t left = whole.bytes - ask->offset;
+    return (struct raft_net_snapshot_piece){.seq = ask->seq,
+                                            .id = whole.id,
+                                            .index = whole.index,
+                                            .term = whole.term,
+                                            .total_bytes = whole.bytes,
+                                            .offset = ask->offset,
+                                            .bytes =
+                                                left < ask->bytes ? (uint32_t)left : ask->bytes};
+}
+
+static void answer(void)
+{
+    struct raft_net_snapshot_piece piece = piece_of(&world.ask);
+    answer_with(world.asked, &piece);
+}
+
+static void refuse(int status)
+{
+    answer_with(world.asked,
+                &(struct raft_net_snapshot_piece){.seq = world.ask.seq, .status = status});
+}
+
+static void run_install(void)
+{
+    void (*call)(void *ctx) = world.call;
+    assert_non_null(call);
+    world.call = NULL;
+    call(world.call_ctx);
+    pump();
+}
+
+/* From LOOKING to the first ask. */
+static void look_in_vain(void)
+{
+    need(400);
+    pump();
+    do_job(INTAKE_LOOK, (struct intake_result){.status = -ENOENT});
+}
+
+static void start_receiving(void)
+{
+    look_in_vain();
+    assert_int_equal(world.ask.id, 0);
+    assert_int_equal(world.ask.min_index, 400);
+    answer();
+    assert_int_equal(world.job.what.id, whole.id);
+    assert_int_equal(world.job.what.bytes, whole.bytes);
+    do_job(INTAKE_OPEN, (struct intake_result){.offset = 0});
+    assert_int_equal(world.ask.id, whole.id);
+}
+
+/* All that is still to come comes. */
+static void receive_the_rest(void)
+{
+    while (world.ask.offset < whole.bytes && !world.job_waits) {
+        assert_int_equal(world.ask.id, whole.id);
+        answer();
+        do_job(INTAKE_WRITE,
+               (struct intake_result){.offset = world.job.offset + piece_of(&world.ask).bytes});
+    }
+    do_job(INTAKE_FINISH, (struct intake_result){.snapshot = whole});
+}
+
+static void check_installed(void)
+{
+    assert_true(world.paused);
+    run_install();
+    assert_int_equal(world.driver_installs, 1);
+    assert_string_equal(world.installed_path, "/dir/4-500.db");
+    assert_false(world.paused);
+    do_job(INTAKE_CLOSE, (struct intake_result){0});
+    assert_int_equal(pump(), UINT64_MAX);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    memset(&world, 0, sizeof(world));
+    world.now_us = 100 * SECOND_US;
+    world.up[LEADER] = world.up[OTHER] = true;
+    fetching = fetching_init(&(struct fetching_options){.dir = "/dir",
+                                                        .self = SELF,
+                                                        .wake = on_wake,
+                                                        .on_received = on_received,
+                                                        .on_replaced = on_replaced,
+                                                        .on_installed = on_installed});
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    if (world.job_waits)
+        buf_unref(world.job.data);
+    fetching_close(fetching);
+    return 0;
+}
+
+/* ---- The tests ---- */
+
+static void nothing_happens_without_a_need(void **state)
+{
+    (void)state;
+    assert_int_equal(pump(), UINT64_MAX);
+    world.applied_index = 400;
+    need(400); /* it is there already */
+    assert_int_equal(pump(), UINT64_MAX);
+    assert_false(world.job_waits);
+}
+
+static void a_snapshot_comes_in_pieces_and_is_installed(void **state)
+{
+    (void)state;
+    start_receiving();
+    assert_int_equal(world.asked, LEADER);
+    receive_the_rest();
+    assert_int_equal(world.asks, 4); /* what it is, and three pieces */
+    check_installed();
+}
+
+static void what_an_earlier_try_left_goes_on(void **state)
+{
+    (void)state;
+    need(400);
+    pump();
+    do_job(INTAKE_LOOK, (struct intake_result){.snapshot = whole, .offset = 2 * PIECE});
+    assert_int_equal(world.ask.id, whole.id);
+    assert_int_equal(world.ask.offset, 2 * PIECE);
+    receive_the_rest();
+    check_installed();
+}
+
+static void a_whole_one_is_installed_without_asking(void **state)
+{
+    (void)state;
+    need(400);
+    pump();
+    do_job(INTAKE_LOOK, (struct intake_result){.snapshot = whole, .whole = true});
+    check_installed();
+    assert_int_equal(world.asks, 0);
+}
+
+static void silence_sends_the_ask_to_the_next_member(void **state)
+{
+    (void)state;
+    start_receiving();
+    struct raft_net_snapshot_ask late = world.ask;
+    uint64_t again_us = pump();
+    assert_true(again_us > world.now_us && again_us != UINT64_MAX);
+    world.now_us = again_us;
+    need(400);
+    pump();
+    assert_int_equal(world.asked, OTHER);
+    assert_int_equal(world.ask.id, whole.id);
+    struct raft_net_snapshot_piece piece = piece_of(&late);
+    answer_with(LEADER, &piece); /* nobody waits for it any more */
+    assert_false(world.job_waits);
+    receive_the_rest();
+    check_installed();
+}
+
+static void a_lost_connection_asks_again_at_once(void **state)
+{
+    (void)state;
+    start_receiving();
+    world.up[LEADER] = false;
+    fetching_peer_changed(fetching, LEADER);
+    pump();
+    assert_int_equal(world.asked, OTHER);
+    receive_the_rest();
+    check_installed();
+}
+
+static void one_that_nobody_has_any_more_is_given_up(void **state)
+{
+    (void)state;
+    start_receiving();
+    refuse(-ENOENT);
+    assert_int_equal(world.asked, OTHER);
+    refuse(-ENOENT);
+    do_job(INTAKE_DISCARD, (struct intake_result){0});
+    assert_int_equal(world.ask.id, 0);
+    assert_int_equal(world.asked, LEADER);
+    answer();
+    do_job(INTAKE_OPEN, (struct intake_result){0});
+    receive_the_rest();
+    check_installed();
+}
+
+static void where_nobody_has_any_it_asks_on(void **state)
+{
+    (void)state;
+    look_in_vain();
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(world.asked, LEADER);
+        refuse(-ENOENT);
+        assert_int_equal(world.asked, OTHER);
+        refuse(-EIO);
+        uint32_t asks = world.asks;
+        world.now_us = pump();
+        assert_int_equal(world.asks, asks); /* not before a pause is over */
+        need(400);
+        pump();
+        assert_int_equal(world.asks, asks + 1);
+    }
+    answer();
+    do_job(INTAKE_OPEN, (struct intake_result){0});
+    receive_the_rest();
+    check_installed();
+}
+
+static void where_nobody_is_it_waits(void **state)
+{
+    (void)state;
+    world.up[LEADER] = world.up[OTHER] = false;
+    look_in_vain();
+    for (int i = 0; i < 5; i++) {
+        uint64_t again_us = pump();
+        assert_true(again_us > world.now_us && again_us != UINT64_MAX);
+        world.now_us = again_us;
+        need(400);
+    }
+    assert_int_equal(world.asks, 0);
+    world.up[OTHER] = true;
+    pump();
+    assert_int_equal(world.asked, OTHER);
+}
+
+static void a_damaged_piece_is_had_from_another(void **state)
+{
+    (void)state;
+    start_receiving();
+    answer();
+    do_job(INTAKE_WRITE, (struct intake_result){.status = -EUCLEAN});
+    assert_int_equal(world.asked, OTHER);
+    assert_int_equal(world.ask.offset, 0);
+    receive_the_rest();
+    check_installed();
+}
+
+static void a_full_disk_is_waited_for(void **state)
+{
+    (void)state;
+    start_receiving();
+    answer();
+    do_job(INTAKE_WRITE, (struct intake_result){.status = -ENOSPC});
+    uint32_t asks = world.asks;
+    uint64_t again_us = pump();
+    assert_true(again_us > world.now_us && again_us != UINT64_MAX);
+    world.now_us = again_us;
+    need(400);
+    pump();
+    assert_int_equal(world.asks, asks + 1);
+    receive_the_rest();
+    check_installed();
+}
+
+static void an_installation_that_failed_is_tried_again(void **state)
+{
+    (void)state;
+    start_receiving();
+    receive_the_rest();
+    world.install_status = -ENOSPC;
+    run_install();
+    assert_false(world.paused);
+    do_job(INTAKE_CLOSE, (struct intake_result){0});
+    world.install_status = 0;
+    world.now_us += 5 * SECOND_US;
+    need(400);
+    pump();
+    do_job(INTAKE_LOOK, (struct intake_result){.snapshot = whole, .whole = true});
+    check_installed();
+}
+
+static void a_need_that_is_over_ends_it(void **state)
+{
+    (void)state;
+    start_receiving();
+    world.now_us += 60 * SECOND_US; /* nobody says any more that it is needed */
+    pump();
+    do_job(INTAKE_CLOSE, (struct intake_result){0});
+    uint32_t asks = world.asks;
+    assert_int_equal(pump(), UINT64_MAX);
+    assert_int_equal(world.asks, asks);
+}
+
+static void the_log_overtakes_the_snapshot(void **state)
+{
+    (void)state;
+    start_receiving();
+    world.applied_index = whole.index + 1; /* another leader had the entries */
+    answer();
+    do_job(INTAKE_WRITE, (struct intake_result){.offset = PIECE});
+    do_job(INTAKE_CLOSE, (struct intake_result){0});
+    assert_int_equal(world.installs, 0);
+}
+
+static void a_newer_need_starts_anew_only_where_nothing_comes(void **state)
+{
+    (void)state;
+    start_receiving();
+    need(whole.index + 100);
+    answer(); /* it comes: one snapshot after the other is better than none ever */
+    do_job(INTAKE_WRITE, (struct intake_result){.offset = PIECE});
+    assert_int_equal(world.ask.id, whole.id);
+    for (int i = 0; i < 10 && !world.job_waits; i++) {
+        world.now_us = pump();
+        need(whole.index + 100);
+        pump();
+    }
+    do_job(INTAKE_DISCARD, (struct intake_result){0});
+    assert_int_equal(world.ask.id, 0);
+    assert_int_equal(world.ask.min_index, whole.index + 100);
+}
+
+/* ---- Anything at all, and then order ---- */
+
+static bool chance(int of)
+{
+    return rand() % of == 0;
+}
+
+static void play_disk(void)
+{
+    static const int errors[] = {-ENOSPC, -EIO, -EUCLEAN};
+    struct intake_result result = {.kind = world.job.kind, .snapshot = whole};
+    bool fails = chance(4);
+    bool good = !fails && !chance(3);
+    if (world.job.kind == INTAKE_LOOK)
+        result.status = good ? 0 : -ENOENT;
+    else if (fails && world.job.kind != INTAKE_CLOSE && world.job.kind != INTAKE_DISCARD)
+        result.status = errors[rand() % 3];
+    if (world.job.kind == INTAKE_WRITE)
+        result.offset = world.job.offset + (result.status ? 0 : world.job.data->bytes);
+    if (world.job.kind == INTAKE_LOOK && good)
+        result.whole = chance(3);
+    world.job_waits = false;
+    buf_unref(world.job.data);
+    world.result = result;
+    world.result_waits = true;
+}
+
+static void play_member(void)
+{
+    struct raft_net_snapshot_piece piece = piece_of(&world.ask);
+    if (chance(3))
+        piece.status = chance(2) ? -ENOENT : -EIO;
+    if (chance(5))
+        piece.id++;
+    if (chance(5))
+        piece.seq--;
+    if (chance(5))
+        piece.offset += 4096;
+    if (piece.status)
+        piece.bytes = 0;
+    answer_with(chance(5) ? OTHER : world.asked, &piece);
+}
+
+static void play(void)
+{
+    world.now_us += (uint64_t)(rand() % (2 * SECOND_US));
+    if (!chance(3))
+        need(400);
+    if (world.job_waits && !chance(3))
+        play_disk();
+    else if (world.asks && world.ask.offset < whole.bytes && chance(2))
+        play_member();
+    else if (world.call && chance(2))
+        run_install();
+    if (chance(6)) {
+        raft_id peer = chance(2) ? LEADER : OTHER;
+        world.up[peer] = !world.up[peer];
+        fetching_peer_changed(fetching, peer);
+    }
+    world.install_status = chance(2) ? -ENOSPC : 0;
+    pump();
+}
+
+/* A disk with nothing on it that works, and members that answer. */
+static void play_well(void)
+{
+    struct intake_result result = {.kind = world.job.kind, .snapshot = whole};
+    if (world.job_waits) {
+        if (world.job.kind == INTAKE_LOOK)
+            result.status = -ENOENT;
+        if (world.job.kind == INTAKE_WRITE)
+            result.offset = world.job.offset + world.job.data->bytes;
+        buf_unref(world.job.data);
+        world.job_waits = false;
+        world.result = result;
+        world.result_waits = true;
+    } else if (world.call) {
+        run_install();
+    } else if (world.asks && world.ask.offset < whole.bytes) {
+        answer();
+    }
+}
+
+static void whatever_happened_it_ends_well(void **state)
+{
+    for (unsigned seed = 0; seed < 300; seed++) {
+        srand(seed);
+        set_up(state);
+        for (int i = 0; i < 200 && world.installs == 0; i++)
+            play();
+        world.install_status = 0;
+        world.up[LEADER] = world.up[OTHER] = true;
+        for (int i = 0; i < 200 && world.driver_installs == 0; i++) {
+            need(400);
+            play_well();
+            uint64_t again_us = pump();
+            if (again_us != UINT64_MAX && again_us > world.now_us)
+                world.now_us = again_us;
+        }
+        assert_int_equal(world.driver_installs, 1);
+        assert_false(world.paused);
+        tear_down(state);
+    }
+    set_up(state);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(nothing_happens_without_a_need),
+        TEST(a_snapshot_comes_in_pieces_and_is_installed),
+        TEST(what_an_earlier_try_left_goes_on),
+        TEST(a_whole_one_is_installed_without_asking),
+        TEST(silence_sends_the_ask_to_the_next_member),
+        TEST(a_lost_connection_asks_again_at_once),
+        TEST(one_that_nobody_has_any_more_is_given_up),
+        TEST(where_nobody_has_any_it_asks_on),
+        TEST(where_nobody_is_it_waits),
+        TEST(a_damaged_piece_is_had_from_another),
+        TEST(a_full_disk_is_waited_for),
+        TEST(an_installation_that_failed_is_tried_again),
+        TEST(a_need_that_is_over_ends_it),
+        TEST(the_log_overtakes_the_snapshot),
+        TEST(a_newer_need_starts_anew_only_where_nothing_comes),
+        cmocka_unit_test(whatever_happened_it_ends_well),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
