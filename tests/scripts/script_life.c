@@ -24,8 +24,8 @@ static void elect_silently(struct script *s, struct script_node *n)
 
 const char *script_do_nodes(struct script *s, struct script_words w)
 {
-    static const char usage[] = "nodes VOTERS [learners N] [leader ID | down]";
-    uint64_t voters, learners = 0;
+    static const char usage[] = "nodes VOTERS [learners N] [term-runs N] [leader ID | down]";
+    uint64_t voters, learners = 0, runs = SCRIPT_TERMS;
     raft_id leader = 0;
     bool down = false;
     if (w.count == 0 || !script_parse_number(w.word[0], &voters))
@@ -36,13 +36,17 @@ const char *script_do_nodes(struct script *s, struct script_words w)
         else if (script_word_is(w, k, "learners") && k + 1 < w.count &&
                  script_parse_number(w.word[k + 1], &learners))
             k++;
+        else if (script_word_is(w, k, "term-runs") && k + 1 < w.count &&
+                 script_parse_number(w.word[k + 1], &runs))
+            k++;
         else if (script_word_is(w, k, "leader") && k + 1 < w.count &&
                  script_parse_id(w.word[k + 1], &leader))
             k++;
         else
             return usage;
     }
-    if (voters == 0 || voters + learners > SCRIPT_NODES || leader > voters || (leader && down))
+    if (voters == 0 || voters + learners > SCRIPT_NODES || leader > voters || (leader && down) ||
+        runs < 2 || runs > SCRIPT_TERMS)
         return usage;
     struct raft_config config = {.count = (uint32_t)(voters + learners)};
     for (uint32_t i = 0; i < config.count; i++) {
@@ -51,6 +55,7 @@ const char *script_do_nodes(struct script *s, struct script_words w)
     }
     for (raft_id id = 1; id <= config.count; id++) {
         script_format(s, id, &config, NULL, 0);
+        script_node(s, id)->node.options.term_run_capacity = (uint32_t)runs;
         if (!down)
             script_boot(s, script_node(s, id), 1);
     }
@@ -79,14 +84,19 @@ const char *script_do_preset(struct script *s, struct script_words w)
 const char *script_do_start(struct script *s, struct script_words w)
 {
     struct script_node *n;
+    uint64_t applied = 1;
+    bool named = w.count > 2 && script_word_is(w, w.count - 2, "applied") &&
+                 script_parse_number(w.word[w.count - 1], &applied);
+    w.count -= named ? 2 : 0;
     for (uint32_t k = 0; k < w.count; k++) {
         if (!(n = script_node_at(s, w, k)) || n->node.up || n->boots)
             break;
-        script_boot(s, n, n->node.disk.log.last ? 1 : 0);
+        uint64_t last = n->node.disk.log.last;
+        script_boot(s, n, applied < last ? applied : last);
         if (k + 1 == w.count)
             return NULL;
     }
-    return "start ID..., of nodes that never ran";
+    return "start ID... [applied INDEX], of nodes that never ran";
 }
 
 const char *script_do_crash(struct script *s, struct script_words w)

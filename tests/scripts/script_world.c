@@ -48,7 +48,7 @@ struct script *script_new(FILE *out)
         struct raft_options options = {.id = i + 1,
                                        .heartbeat_us = SCRIPT_HEARTBEAT_US,
                                        .election_us = SCRIPT_ELECTION_US,
-                                       .term_run_capacity = 64,
+                                       .term_run_capacity = SCRIPT_TERMS,
                                        .entry_size_capacity = 4096};
         sim_node_init(&s->nodes[i].node, &options, &s->hooks, &s->configs, &s->effects);
         s->nodes[i].now_us = 1000 * 1000;

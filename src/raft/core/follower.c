@@ -32,13 +32,19 @@ static void follow_commit(struct raft *r, uint64_t commit, uint64_t matched)
         r->commit_index = index;
 }
 
+/* What is committed is the same with every leader, also where its term was forgotten. */
+static bool agrees(const struct raft *r, uint64_t index, uint64_t term)
+{
+    uint64_t ours = logview_term(&r->log, index);
+    return ours == term || (ours == 0 && index <= r->commit_index);
+}
+
 /* How many of the message's entries are in our log already. */
 static uint32_t already_held(const struct raft *r, const struct raft_msg *m)
 {
     uint32_t held = 0;
     while (held < m->append.count && m->append.prev_index + 1 + held <= r->log.last_index &&
-           (m->append.prev_index + 1 + held <= r->log.base_index ||
-            logview_term(&r->log, m->append.prev_index + 1 + held) == m->append.entries[held].term))
+           agrees(r, m->append.prev_index + 1 + held, m->append.entries[held].term))
         held++;
     return held;
 }
@@ -47,7 +53,7 @@ static uint32_t already_held(const struct raft *r, const struct raft_msg *m)
 static bool well_formed(struct raft *r, const struct raft_msg *m)
 {
     uint64_t term = m->append.prev_term;
-    if (m->append.count > RAFT_MAX_APPEND_ENTRIES)
+    if (m->append.count > RAFT_MAX_APPEND_ENTRIES || (term == 0 && m->append.prev_index > 0))
         return false;
     for (uint32_t i = 0; i < m->append.count; i++) {
         const struct raft_entry_meta *e = &m->append.entries[i];
@@ -112,7 +118,7 @@ void follower_on_append(struct raft *r, const struct raft_msg *m)
         reply(r, m->from, false, prev, r->log.last_index, 0);
         return;
     }
-    if (prev >= r->log.base_index && logview_term(&r->log, prev) != m->append.prev_term) {
+    if (!agrees(r, prev, m->append.prev_term)) {
         if (prev <= r->commit_index) {
             r->dropped++;
             return;
@@ -123,7 +129,8 @@ void follower_on_append(struct raft *r, const struct raft_msg *m)
     }
     uint32_t held = already_held(r, m);
     if (held < m->append.count) {
-        if (prev + 1 + held <= r->commit_index) {
+        if (prev + 1 + held <= r->commit_index ||
+            m->append.entries[held].term < logview_term(&r->log, prev + held)) {
             r->dropped++;
             return;
         }

@@ -82,6 +82,9 @@ static void start(struct raft *r, const struct raft_event *e)
         r->election_at_us = r->now_us; /* there is nobody to wait for */
 }
 
+/* No cluster holds so many elections; a term above would soon be the last one. */
+static const uint64_t MAX_TERM = UINT64_MAX / 2;
+
 static bool from_leader(enum raft_msg_kind kind)
 {
     return kind == RAFT_MSG_APPEND || kind == RAFT_MSG_HEARTBEAT || kind == RAFT_MSG_TIMEOUT_NOW ||
@@ -177,7 +180,8 @@ static void dispatch(struct raft *r, const struct raft_msg *m)
 
 static void on_message(struct raft *r, const struct raft_msg *m)
 {
-    if (m->to != r->options.id || m->from == 0 || m->from == r->options.id || m->term == 0) {
+    if (m->to != r->options.id || m->from == 0 || m->from == r->options.id || m->term == 0 ||
+        m->term > MAX_TERM) {
         r->dropped++;
         return;
     }
