@@ -11,17 +11,18 @@
  *                                                       └── the handle's next WRITE, fsync;
  *                                                           for a creation, any change
  *
- * Deadlines: 20 ms after the open a creation is committed alone, and a truncation is *hidden*:
- * those who look at the file no longer wait for its write, but see what was there before. After 1 s
- * the truncation is committed alone too. FLUSH proves nothing (a shell's dup2 sends it before the
- * only WRITE), but the last one comes just before RELEASE, which is sent to us without anybody
- * waiting for it: so a FLUSH makes a truncation unhidden for another 20 ms. RELEASE always commits,
- * and from then on everybody waits: `: > f; cat f` is right.
+ * Deadlines: 20 ms after the open a creation is committed alone; after 1 s a truncation is. Who
+ * looks at a file whose truncation waits for its write waits too, but 10 to 20 ms only, and then
+ * sees what was there before: the truncation stays *hidden*. RELEASE always commits, and from then
+ * on everybody waits. Each look waits anew, however long the truncation has been pending, because
+ * of `: > f; cat f`: the kernel queues RELEASE before close(2) returns, but nobody waits for it,
+ * and of two workers the one that has read the next LOOKUP may be the faster.
  *
  * Committed alone, a truncation carries the version that was met at open and does nothing if that
- * has changed, so that it never destroys a later write. A creation says the number that the kernel
- * was told; if another node has made the name meanwhile, the command acts on that file and our
- * number becomes an alias of it.
+ * has changed, so that it never destroys a later write. Then it was *overtaken*, and is KEPT for
+ * its handle's own write: `echo` that was stalled must replace the other value, not mix with it. A
+ * creation says the number that the kernel was told; if another node has made the name meanwhile,
+ * the command acts on that file and our number becomes an alias of it.
  *
  * A commit that failed (EROFS, EINTR: nothing happened; ETIMEDOUT: unknown; or refused when it was
  * applied) leaves the change KEPT: no timer runs, nobody waits, the handle's next write carries it
@@ -54,8 +55,8 @@ struct deferred {
     struct map_link creation; /* in mount->creations, by parent */
     bool is_creation;
     enum state state;
-    bool hidden;   /* nobody waits for the write any more */
-    bool released; /* the handle is closed: everybody waits for the commit */
+    bool released;  /* the handle is closed: everybody waits for the commit */
+    bool overtaken; /* committed alone, it did nothing */
     struct timer look;
     struct timer deadline;
     struct request *held;
@@ -77,7 +78,6 @@ static void send_alone(struct deferred *d);
 
 static struct deferred *add(struct handle *handle)
 {
-    struct mount *m = handle->mount;
     struct deferred *d = memory_zalloc(sizeof(*d));
     d->handle = handle;
     d->look.expired = on_look_timer;
@@ -85,7 +85,6 @@ static struct deferred *add(struct handle *handle)
     d->next = handle->inode->pending;
     handle->inode->pending = d;
     handle->deferred = d;
-    timer_start(&m->timers, &d->look, TIMER_20_MS);
     return d;
 }
 
@@ -119,11 +118,32 @@ static void hold(struct deferred *d, struct request *r, request_fn *again)
     d->held = r;
 }
 
+/* All of them: what they waited for has come. */
 static struct request *take_held(struct deferred *d)
 {
     struct request *held = d->held;
     d->held = NULL;
+    for (struct request *r = held; r; r = r->next_held)
+        r->waited = false;
     return held;
+}
+
+/* Those who have been here for a whole turn of the timer; the others have by the next one. */
+static struct request *take_waited(struct deferred *d)
+{
+    struct request *taken = NULL;
+    for (struct request **at = &d->held; *at;) {
+        struct request *r = *at;
+        if (r->waited) {
+            *at = r->next_held;
+            r->next_held = taken;
+            taken = r;
+        } else {
+            r->waited = true;
+            at = &r->next_held;
+        }
+    }
+    return taken;
 }
 
 /* ---- Without the lock ---- */
@@ -187,10 +207,11 @@ static void settle(struct deferred *d, int status, const struct store_result *re
     uint64_t alias_of = 0;
     if (status == 0 && d->is_creation && result->attr.ino != d->attr.ino)
         alias_of = result->attr.ino;
-    if (status == 0 || released) {
+    if ((status == 0 && !d->overtaken) || released) {
         remove_and_free(d);
     } else {
         d->state = KEPT;
+        d->overtaken = false;
         stop_timers(d);
     }
     if (alias_of)
@@ -230,6 +251,7 @@ static void on_alone(struct backend_change *change, int status, const struct sto
         status = result->status;
     if (status == -ESTALE && !d->is_creation)
         status = truncate_orphan(d);
+    d->overtaken = status == 0 && !d->is_creation && result->attr.size_bytes > 0;
     finish_commit(d, status, result);
 }
 
@@ -255,17 +277,12 @@ static void on_look_timer(struct timer *timer)
 {
     struct deferred *d = map_entry(timer, struct deferred, look);
     struct mount *m = d->handle->mount;
-    struct deferred *alone = NULL;
-    struct request *held = NULL;
-    if (!d->is_creation) {
-        d->hidden = true;
-        if (!d->released)
-            held = take_held(d);
-    } else if (d->state == WAITING) {
-        alone = begin_commit(d);
-    }
+    if (d->released)
+        return; /* they wait for the commit */
+    struct request *held = take_waited(d);
+    if (d->held)
+        timer_start(&m->timers, &d->look, TIMER_10_MS);
     pthread_mutex_unlock(&m->lock);
-    send_alone(alone);
     resume(held, 0);
     pthread_mutex_lock(&m->lock);
 }
@@ -300,6 +317,7 @@ void deferred_creation(struct handle *handle, uint64_t parent, const char *name,
     pthread_mutex_lock(&m->lock);
     struct deferred *d = add(handle);
     d->is_creation = true;
+    timer_start(&m->timers, &d->deadline, TIMER_20_MS);
     d->attr = *attr;
     d->caller = *caller;
     d->command_flags = flags & O_TRUNC ? COMMAND_TRUNCATE : 0;
@@ -310,13 +328,13 @@ void deferred_creation(struct handle *handle, uint64_t parent, const char *name,
 
 /* ---- Waiting ---- */
 
-static bool must_wait(const struct deferred *d, enum deferred_need need)
+static bool must_wait(const struct deferred *d, enum deferred_need need, bool waited)
 {
     if (d->state == KEPT)
         return need == DEFERRED_CHANGE && d->is_creation;
     if (d->released || need == DEFERRED_CHANGE)
         return true;
-    return need == DEFERRED_LOOK && !d->hidden;
+    return need == DEFERRED_LOOK && (d->is_creation || !waited);
 }
 
 /* Under the lock: holds the request, and returns what is to be committed now, if anything. */
@@ -325,6 +343,9 @@ static struct deferred *hold_for(struct deferred *d, struct request *r, enum def
 {
     /* A change of what is not there cannot go on. */
     r->fail_with_commit = d->is_creation && need == DEFERRED_CHANGE;
+    r->waited = false;
+    if (need == DEFERRED_LOOK && !d->is_creation && !timer_runs(&d->look))
+        timer_start(&r->mount->timers, &d->look, TIMER_10_MS);
     hold(d, r, again);
     return need == DEFERRED_CHANGE && d->state != COMMITTING ? begin_commit(d) : NULL;
 }
@@ -336,7 +357,7 @@ bool deferred_hold(struct request *r, enum deferred_need need, uint64_t ino, req
     pthread_mutex_lock(&m->lock);
     struct inode *inode = inode_find(m, ino);
     struct deferred *d = inode ? inode->pending : NULL;
-    while (d && !must_wait(d, need))
+    while (d && !must_wait(d, need, r->waited))
         d = d->next;
     if (d)
         alone = hold_for(d, r, need, again);
@@ -353,7 +374,7 @@ bool deferred_hold_name(struct request *r, uint64_t parent, const char *name, re
     struct map_link *link = map_find(&m->creations, parent);
     for (; link && !found; link = map_next(link)) {
         struct deferred *d = map_entry(link, struct deferred, creation);
-        if ((*name == '\0' || strcmp(d->name, name) == 0) && must_wait(d, DEFERRED_LOOK))
+        if ((*name == '\0' || strcmp(d->name, name) == 0) && must_wait(d, DEFERRED_LOOK, r->waited))
             found = d;
     }
     if (found)
@@ -395,7 +416,7 @@ static bool is_in_the_way(const struct handle *handle, const struct deferred *d)
     if (d == own)
         return d->state == COMMITTING;
     bool empties = own && !own->is_creation && own->state != COMMITTING;
-    return !(empties && !d->is_creation) && must_wait(d, DEFERRED_CHANGE);
+    return !(empties && !d->is_creation) && must_wait(d, DEFERRED_CHANGE, false);
 }
 
 /* Under the lock: what a write of this handle must wait for, or NULL. */
@@ -465,18 +486,6 @@ bool deferred_hold_sync(struct request *r)
     pthread_mutex_unlock(&r->mount->lock);
     send_alone(alone);
     return d;
-}
-
-void deferred_flushed(struct handle *handle)
-{
-    struct mount *m = handle->mount;
-    pthread_mutex_lock(&m->lock);
-    struct deferred *d = handle->deferred;
-    if (d && d->state == WAITING && !d->is_creation) {
-        d->hidden = false;
-        timer_start(&m->timers, &d->look, TIMER_20_MS);
-    }
-    pthread_mutex_unlock(&m->lock);
 }
 
 /* Closes the handle, unless a commit is on its way that will. */

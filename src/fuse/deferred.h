@@ -66,9 +66,6 @@ void deferred_written(struct handle *handle, int status, const struct store_resu
 /* fsync: true if the request is held until the commit, and answered with what it came to. */
 bool deferred_hold_sync(struct request *r);
 
-/* FLUSH: the last one comes right before RELEASE, which nobody waits for. */
-void deferred_flushed(struct handle *handle);
-
 /* RELEASE: closes the handle, now or once its change is committed. */
 void deferred_release(struct handle *handle);
 

@@ -3,9 +3,9 @@
  * mount.c - the FUSE session: its options, its workers, its beginning and its end.
  *
  * The opening thread answers INIT itself, so that the mount serves when mount_open() returns. Then
- * a few workers read requests. Each sleeps in an epoll of its own on the session and on an eventfd
- * that tells it to leave; EPOLLEXCLUSIVE wakes one of them a request. A busy worker reads on until
- * there is nothing left.
+ * a few workers read requests. Each sleeps in read(2) itself, which is one system call a request
+ * and wakes one worker; an epoll in front of it would cost three more calls. To leave, they are
+ * sent a signal that does nothing but interrupt that read.
  *
  * The end, in this order, so that a caller always gets an answer and nothing is lost:
  *
@@ -19,11 +19,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -42,6 +42,8 @@ enum {
     INIT_WAIT_MS = 10 * 1000,
     /* RELEASE is a background request: it must not queue behind readahead. */
     MAX_BACKGROUND = 64,
+    LEAVE_SIGNAL = SIGUSR1,
+    LEAVE_RETRY_NS = 1000 * 1000,
 };
 
 /* ---- INIT ---- */
@@ -103,55 +105,37 @@ static void session_gone(struct mount *m)
         m->on_unmounted(m->ctx);
 }
 
-/* Serves what is there; false when the session has ended. */
+/* Waits for one request and serves it; false when the session has ended. */
 static bool serve(struct mount *m, struct fuse_buf *buf)
 {
-    while (!m->leaving) {
-        int n = fuse_session_receive_buf(m->session, buf);
-        if (n == -EINTR)
-            continue;
-        if (n == -EAGAIN)
-            return true;
-        if (n <= 0)
-            return false;
+    int n = fuse_session_receive_buf(m->session, buf);
+    if (n > 0)
         fuse_session_process_buf(m->session, buf);
-    }
-    return true;
-}
-
-/* One of the workers is woken for a request, all of them to leave. */
-static int watch(struct mount *m)
-{
-    struct epoll_event request = {.events = EPOLLIN | EPOLLEXCLUSIVE};
-    struct epoll_event leave = {.events = EPOLLIN};
-    int epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, fuse_session_fd(m->session), &request) < 0 ||
-        epoll_ctl(epoll, EPOLL_CTL_ADD, m->leave_fd, &leave) < 0)
-        report_fatal("%s cannot be served: epoll: %s. Raise fs.epoll.max_user_watches or ulimit -n",
-                     m->mountpoint, strerror(errno));
-    return epoll;
+    return n > 0 || n == -EINTR || n == -EAGAIN;
 }
 
 static void *worker(void *arg)
 {
     struct mount *m = arg;
     struct fuse_buf buf = {0};
-    int epoll = watch(m);
     bool alive = true;
-    while (alive && !m->leaving) {
-        struct epoll_event event;
-        int n = epoll_wait(epoll, &event, 1, -1);
-        alive = (n < 0 && errno == EINTR) || serve(m, &buf);
-    }
-    close(epoll);
+    while (alive && !m->leaving)
+        alive = serve(m, &buf);
     free(buf.mem); /* libfuse's malloc */
     if (!alive)
         session_gone(m);
     return NULL;
 }
 
+static void on_leave_signal(int number)
+{
+    (void)number; /* it has interrupted a read: that is all it is for */
+}
+
 static int start_workers(struct mount *m, unsigned count)
 {
+    struct sigaction leave = {.sa_handler = on_leave_signal}; /* no SA_RESTART */
+    sigaction(LEAVE_SIGNAL, &leave, NULL);
     m->workers = memory_zalloc(count * sizeof(*m->workers));
     for (; m->worker_count < count; m->worker_count++) {
         int status = pthread_create(&m->workers[m->worker_count], NULL, worker, m);
@@ -161,14 +145,15 @@ static int start_workers(struct mount *m, unsigned count)
     return 0;
 }
 
+/* A signal that comes just before the read it is meant for is lost: so it is sent again. */
 static void stop_workers(struct mount *m)
 {
-    uint64_t one = 1;
     m->leaving = true;
-    while (write(m->leave_fd, &one, sizeof(one)) < 0 && errno == EINTR)
-        ;
     for (unsigned i = 0; i < m->worker_count; i++)
-        pthread_join(m->workers[i], NULL);
+        while (pthread_tryjoin_np(m->workers[i], NULL) == EBUSY) {
+            pthread_kill(m->workers[i], LEAVE_SIGNAL);
+            nanosleep(&(struct timespec){.tv_nsec = LEAVE_RETRY_NS}, NULL);
+        }
     memory_free(m->workers);
 }
 
@@ -269,8 +254,6 @@ static void free_mount(struct mount *m)
 {
     if (m->session)
         fuse_session_destroy(m->session);
-    if (m->leave_fd > 0)
-        close(m->leave_fd);
     map_close(&m->creations);
     map_close(&m->aliases);
     map_close(&m->inodes);
@@ -291,10 +274,6 @@ static int fail_open(struct mount *m, int status, char why[MOUNT_WHY_BYTES], con
 /* The mount is there: from here on mount_close() takes everything down. */
 static int serve_mount(struct mount *m, unsigned workers)
 {
-    int fd = fuse_session_fd(m->session);
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-        return -errno;
     int status = answer_init(m);
     return status < 0 ? status : start_workers(m, workers);
 }
@@ -305,9 +284,8 @@ int mount_open(const struct mount_options *options, struct mount **out, char why
     m->session = new_session(m, options->fuse_options);
     if (!m->session)
         return fail_open(m, -EINVAL, why, "a mount option is unknown or too long (see above)");
-    m->leave_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (m->leave_fd < 0 || timers_init(&m->timers, &m->lock) < 0)
-        return fail_open(m, -EAGAIN, why, "no more threads or descriptors: raise ulimit -u or -n");
+    if (timers_init(&m->timers, &m->lock) < 0)
+        return fail_open(m, -EAGAIN, why, "no more threads: raise ulimit -u");
     if (fuse_session_mount(m->session, m->mountpoint) != 0) {
         timers_close(&m->timers);
         return fail_open(m, -EIO, why,

@@ -61,7 +61,6 @@ struct mount {
     pthread_t *workers;
     unsigned worker_count;
     atomic_bool leaving; /* the workers shall leave */
-    int leave_fd;        /* an eventfd, readable then */
     bool ready;          /* INIT was answered */
     bool gone;           /* the mount was taken away, or is being so */
     void (*on_unmounted)(void *ctx);

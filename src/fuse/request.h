@@ -61,6 +61,7 @@ struct request {
     request_changed_fn *changed;
     struct request *next_held; /* deferred.c's */
     bool fail_with_commit;
+    bool waited; /* long enough for a truncation's write or close */
     bool carries;
     union {
         struct backend_barrier barrier;

@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 
-static const uint64_t delay_us[TIMER_DELAYS] = {0, 20 * 1000, 1000 * 1000};
+static const uint64_t delay_us[TIMER_DELAYS] = {0, 10 * 1000, 20 * 1000, 1000 * 1000};
 
 /* The timer that is due first; NULL if none runs. */
 static struct timer *earliest(struct timers *timers)

@@ -2,7 +2,7 @@
 /*
  * timer.h - the mount's own thread for what is due later, or due now but elsewhere.
  *
- * There are only three delays, so each has a queue in which timers stand in the order of their
+ * There are only a few delays, so each has a queue in which timers stand in the order of their
  * deadlines; starting and stopping one is a change of two pointers. TIMER_NOW hands work over from
  * a thread that must not do it (a FUSE worker inside a callback of libfuse, the Raft loop).
  *
@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum timer_delay { TIMER_NOW, TIMER_20_MS, TIMER_1_S, TIMER_DELAYS };
+enum timer_delay { TIMER_NOW, TIMER_10_MS, TIMER_20_MS, TIMER_1_S, TIMER_DELAYS };
 
 struct timer {
     struct timer *prev; /* NULL: not running */
@@ -43,5 +43,10 @@ void timers_close(struct timers *timers);
 /* Under the lock. Starting a running timer starts it over; stopping a stopped one does nothing. */
 void timer_start(struct timers *timers, struct timer *timer, enum timer_delay delay);
 void timer_stop(struct timer *timer);
+
+static inline bool timer_runs(const struct timer *timer)
+{
+    return timer->prev != NULL;
+}
 
 #endif

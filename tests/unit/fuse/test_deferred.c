@@ -181,6 +181,33 @@ static void closing_truncates_only_what_was_met(void **state)
     assert_int_equal(solo_count(s), 1);
 }
 
+/* A write that was held up for a second, behind the inode's lock say, is still a whole value. */
+static void an_overtaken_truncation_is_kept_for_its_write(void **state)
+{
+    NEEDS_MOUNT(s);
+    put(s, "f", "value");
+    struct solo_child *child = solo_start(s, "bash", "exec 3> f; echo open; read; echo x >&3");
+    assert_string_equal(solo_hear(child), "open");
+    solo_write_elsewhere(s, "f", "a longer one");
+    solo_await_count(s, 1);
+    assert_string_equal(solo_value(s, "f"), "a longer one");
+    solo_say(child, "");
+    assert_int_equal(solo_wait(child), 0);
+    assert_string_equal(solo_value(s, "f"), "x\n");
+    expect(s, 1, COMMAND_WRITE, COMMAND_TRUNCATE);
+}
+
+/* close(2) does not wait for us, and the 20 ms after the open are long over. */
+static void a_late_close_is_seen_by_the_next_command(void **state)
+{
+    NEEDS_MOUNT(s);
+    put(s, "f", "value");
+    assert_int_equal(solo_bash(s, "for i in 1 2 3 4 5; do echo value > f; exec 3> f; sleep 0.05; "
+                                  "exec 3>&-; cat f; done"),
+                     0);
+    assert_string_equal(s->out, "");
+}
+
 /* ---- Others on the same inode ---- */
 
 static void setattr_commits_a_creation_first(void **state)
@@ -387,6 +414,8 @@ int main(void)
         ON_A_MOUNT(a_truncation_stays_hidden_from_others),
         ON_A_MOUNT(fsync_commits_what_is_pending),
         ON_A_MOUNT(closing_truncates_only_what_was_met),
+        ON_A_MOUNT(an_overtaken_truncation_is_kept_for_its_write),
+        ON_A_MOUNT(a_late_close_is_seen_by_the_next_command),
         ON_A_MOUNT(setattr_commits_a_creation_first),
         ON_A_MOUNT(a_write_of_another_handle_comes_behind_the_truncation),
         ON_A_MOUNT(two_truncations_of_one_inode),
