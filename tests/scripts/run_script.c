@@ -2,13 +2,14 @@
 /*
  * run_script.c - runs scripts and compares what happens with what they expect.
  *
- *     run-script [--rewrite] FILE...
+ *     run-script [--rewrite] FILE|FOLDER...
  *
  * A script is lines: `# ...` and blank ones are for the reader, `> ...` is a command, and indented
  * ones after it are what it is expected to print. The first difference of each file is shown with
  * what stands around it; --rewrite puts what happened in the place of what was expected. A broken
  * invariant or a command that makes no sense fails either way.
  */
+#include <glob.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,17 +137,36 @@ static bool check(const char *path, bool rewrite)
     return ok;
 }
 
+/* A script, or all that are in a folder; the number of those that failed. */
+static unsigned check_all(const char *path, bool rewrite, unsigned *count)
+{
+    char pattern[4096];
+    unsigned failed = 0;
+    glob_t found;
+    snprintf(pattern, sizeof(pattern), "%s/*.txt", path);
+    if (glob(pattern, 0, NULL, &found) != 0) {
+        ++*count;
+        return !check(path, rewrite);
+    }
+    for (size_t i = 0; i < found.gl_pathc; i++)
+        failed += !check(found.gl_pathv[i], rewrite);
+    *count += (unsigned)found.gl_pathc;
+    globfree(&found);
+    return failed;
+}
+
 int main(int argc, char **argv)
 {
     bool rewrite = argc > 1 && strcmp(argv[1], "--rewrite") == 0;
-    int first = rewrite ? 2 : 1, failed = 0;
+    int first = rewrite ? 2 : 1;
+    unsigned count = 0, failed = 0;
     if (first >= argc) {
-        fprintf(stderr, "usage: run-script [--rewrite] FILE...\n");
+        fprintf(stderr, "usage: run-script [--rewrite] FILE|FOLDER...\n");
         return 2;
     }
     signal(SIGABRT, last_words);
     for (int i = first; i < argc; i++)
-        failed += !check(argv[i], rewrite);
-    printf("%d scripts, %d failed\n", argc - first, failed);
+        failed += check_all(argv[i], rewrite, &count);
+    printf("%u scripts, %u failed\n", count, failed);
     return failed != 0;
 }
