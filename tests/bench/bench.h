@@ -29,6 +29,7 @@ struct options {
     size_t value_bytes;
     uint64_t file_bytes;
     uint64_t keys; /* the keys of `fill`, which put, get and stat then draw from; 0: one a client */
+    uint64_t from; /* fill: the first of them that it makes */
     bool new_keys, sync, local, json;
     const char *samples_path;
     pid_t pids[BENCH_MAX_PIDS];
@@ -43,6 +44,7 @@ struct options {
 struct used {
     struct usage processes[BENCH_MAX_PIDS];
     uint64_t disk_bytes;
+    uint64_t busy_ns; /* of all processors */
 };
 
 struct result {

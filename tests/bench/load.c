@@ -136,7 +136,8 @@ static int run_put(struct worker *w)
 static int run_fill(struct worker *w)
 {
     char key[BENCH_KEY_BYTES];
-    key_of_set(key, w->next * w->load->options->clients + w->client.number);
+    const struct options *o = w->load->options;
+    key_of_set(key, o->from + w->next * o->clients + w->client.number);
     return put_key(w, key);
 }
 
@@ -266,10 +267,9 @@ static void *client_main(void *arg)
 
 static uint64_t share_of(const struct options *o, unsigned number)
 {
-    uint64_t all = strcmp(o->command, "fill") == 0 ? o->keys : o->ops;
-    if (all == 0)
+    if (o->ops == 0)
         return UINT64_MAX;
-    return o->warmup + all / o->clients + (number < all % o->clients);
+    return o->warmup + o->ops / o->clients + (number < o->ops % o->clients);
 }
 
 static void start_workers(struct load *load)
@@ -303,7 +303,6 @@ static void watch(struct load *load, uint64_t start_ns)
 {
     const struct options *o = load->options;
     struct progress bar = progress_start(o);
-    double all = (double)(strcmp(o->command, "fill") == 0 ? o->keys : o->ops);
     while (atomic_load(&load->running) > 0) {
         uint64_t done = 0;
         for (unsigned i = 0; i < o->clients; i++)
@@ -314,7 +313,8 @@ static void watch(struct load *load, uint64_t start_ns)
             atomic_store(&load->over, true);
         char text[64];
         snprintf(text, sizeof(text), "%llu", (unsigned long long)done);
-        progress_show(&bar, o->seconds > 0 ? seconds / o->seconds : (double)done / all, text);
+        progress_show(&bar, o->seconds > 0 ? seconds / o->seconds : (double)done / (double)o->ops,
+                      text);
         usleep(10000);
     }
     progress_end(&bar);

@@ -42,6 +42,7 @@ static const char usage_text[] =
     "  -b, --bytes N         of a value or a block (16)\n"
     "      --file-bytes N    of a large file (67108864)\n"
     "      --keys N          the set's size\n"
+    "      --from N          fill: leave out the keys before this one, they are there (0)\n"
     "      --new             a new key for each put\n"
     "      --sync            fsync before close\n"
     "      --local           read the replica of that node, ask nobody\n"
@@ -51,7 +52,7 @@ static const char usage_text[] =
     "      --pids PID[,PID…] tell what these use: CPU and memory\n"
     "      --disk DIR        tell what is written to the device that holds DIR, by anybody\n"
     "      --name NAME       of the figure (the command)\n"
-    "      --samples FILE    each sample, a line: seconds since the start, microseconds\n"
+    "      --samples FILE    each sample, a line: start (s, monotonic clock), us taken\n"
     "      --json            one line of JSON instead of text\n"
     "\n"
     "Exit status: 0 measured, 1 failed or an operation failed, 2 wrong usage.\n";
@@ -94,6 +95,7 @@ void use_take(const struct options *o, struct used *out)
     for (unsigned i = 0; i < o->n_pids; i++)
         if (process_usage(o->pids[i], &out->processes[i]) < 0)
             out->processes[i] = (struct usage){0};
+    out->busy_ns = machine_busy_ns();
     if (o->disk_path != NULL)
         out->disk_bytes = disk_written_bytes(o->disk_path);
 }
@@ -137,6 +139,7 @@ static void take_pids(struct options *o, char *list)
 enum {
     FILE_BYTES = 256,
     KEYS,
+    FROM,
     NEW,
     SYNC,
     LOCAL,
@@ -159,6 +162,7 @@ static const struct option long_options[] = {
     {"bytes", required_argument, NULL, 'b'},
     {"file-bytes", required_argument, NULL, FILE_BYTES},
     {"keys", required_argument, NULL, KEYS},
+    {"from", required_argument, NULL, FROM},
     {"new", no_argument, NULL, NEW},
     {"sync", no_argument, NULL, SYNC},
     {"local", no_argument, NULL, LOCAL},
@@ -197,6 +201,9 @@ static void take_option(struct options *o, int option, char *value)
         break;
     case KEYS:
         o->keys = number(value, "keys");
+        break;
+    case FROM:
+        o->from = number(value, "from");
         break;
     case NEW:
         o->new_keys = true;
@@ -255,8 +262,10 @@ static void check(struct options *o, const struct command *command)
         wrong_usage("--clients and --bytes must be positive");
     if (command->run == load_run && strcmp(o->command, "fill") == 0) {
         o->warmup = 0;
-        if (o->keys == 0)
-            wrong_usage("fill needs --keys");
+        if (o->keys <= o->from)
+            wrong_usage("fill needs --keys, and more than --from");
+        o->ops = o->keys - o->from;
+        o->seconds = 0;
     }
     if (o->seconds > 0)
         o->ops = 0;

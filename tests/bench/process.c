@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <time.h>
+#include <unistd.h>
 
 /* What stands behind `label`, in KiB, in /proc/PID/status; 0 if it is not there. */
 static uint64_t status_bytes(pid_t pid, const char *label)
@@ -42,6 +43,20 @@ int process_usage(pid_t pid, struct usage *out)
         .peak_rss_bytes = status_bytes(pid, "VmHWM:"),
     };
     return 0;
+}
+
+uint64_t machine_busy_ns(void)
+{
+    /* user, nice, system, idle, iowait, irq, softirq, steal, in ticks */
+    unsigned long long t[8] = {0};
+    FILE *f = fopen("/proc/stat", "re");
+    if (f == NULL)
+        return 0;
+    int n = fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &t[0], &t[1], &t[2], &t[3],
+                   &t[4], &t[5], &t[6], &t[7]);
+    fclose(f);
+    uint64_t busy = t[0] + t[1] + t[2] + t[5] + t[6];
+    return n < 7 ? 0 : busy * 1000000000 / (uint64_t)sysconf(_SC_CLK_TCK);
 }
 
 uint64_t disk_written_bytes(const char *path)

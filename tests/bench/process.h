@@ -22,6 +22,9 @@ struct usage {
 /* 0, or -ESRCH when there is no such process. */
 int process_usage(pid_t pid, struct usage *out);
 
+/* Processor time that was not idle since the machine started, all processors together. */
+uint64_t machine_busy_ns(void);
+
 /* Bytes ever written to the block device that holds the path; 0 when there is none. */
 uint64_t disk_written_bytes(const char *path);
 

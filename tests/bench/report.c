@@ -36,6 +36,13 @@ static double cpu_percent(const struct result *r, unsigned i)
     return r->seconds > 0 ? cpu_us(r, i) / r->seconds / 1e4 : 0;
 }
 
+/* How many processors were busy, whoever with; coarse for short runs (ticks). */
+static double busy_cores(const struct result *r)
+{
+    uint64_t ns = r->after.busy_ns - r->before.busy_ns;
+    return r->seconds > 0 && r->after.busy_ns > 0 ? (double)ns / 1e9 / r->seconds : 0;
+}
+
 static double disk_bytes_per_op(const struct result *r)
 {
     return (double)(r->after.disk_bytes - r->before.disk_bytes) / ops_of(r);
@@ -109,6 +116,7 @@ void report_json(const struct options *o, const struct result *r)
            "\"mean_us\":%.1f,\"p50_us\":%.1f,\"p95_us\":%.1f,\"p99_us\":%.1f,\"max_us\":%.1f",
            s.count, (unsigned long long)r->errors, r->seconds, per_second(r), mib_per_second(r),
            s.mean_us, s.p50_us, s.p95_us, s.p99_us, s.max_us);
+    printf(",\"busy_cores\":%.2f", busy_cores(r));
     if (o->n_pids > 0)
         json_processes(o, r);
     if (o->disk_path != NULL)

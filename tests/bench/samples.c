@@ -72,8 +72,7 @@ void samples_write(const struct samples *s, FILE *out)
         return;
     struct sample *copy = sorted(s, by_start);
     for (size_t i = 0; i < s->count; i++)
-        fprintf(out, "%.6f\t%.1f\n", (double)(copy[i].start_ns - copy[0].start_ns) / 1e9,
-                (double)copy[i].took_ns / 1e3);
+        fprintf(out, "%.6f\t%.1f\n", (double)copy[i].start_ns / 1e9, (double)copy[i].took_ns / 1e3);
     free(copy);
 }
 

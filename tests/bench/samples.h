@@ -30,7 +30,7 @@ void samples_add(struct samples *s, uint64_t start_ns, uint64_t took_ns);
 void samples_move(struct samples *to, struct samples *from);
 void samples_free(struct samples *s);
 
-/* Writes "seconds since the first one started, microseconds taken", a line each, by start. */
+/* Writes "start in seconds of CLOCK_MONOTONIC, microseconds taken", a line each, by start. */
 void samples_write(const struct samples *s, FILE *out);
 
 struct summary {
