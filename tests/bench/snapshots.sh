@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# snapshots.sh [OUTDIR [GIB]] - what snapshots cost those who write meanwhile, and what a large state does.
+#
+#   1. 200,000 keys: latency of four writers without snapshots, and while one node after the
+#      other takes one, without a pause
+#   2. a node that was stopped during 50,000 writes catches up, by a snapshot, while writing goes on
+#   3. resident memory with a state of GIB GiB (1)
+#
+# Prints a table, and writes it to OUTDIR/performance/snapshots.md (OUTDIR: the current directory),
+# where scale.sh takes it in, and snapshots.jsonl beside it. RAFTFS_BENCH_MAX_KEYS bounds the keys.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+out=$(mkdir -p "${1:-.}/performance" && cd "${1:-.}/performance" && pwd) gib=${2:-1}
+keys=200000 writes=50000
+[ "${RAFTFS_BENCH_MAX_KEYS:-$keys}" -ge $keys ] || keys=$RAFTFS_BENCH_MAX_KEYS
+need awk:mawk
+lib_start
+nodes=(n1 n2 n3)
+
+whole() { printf '%.0f' "$1"; }
+mb() { awk "BEGIN { printf \"%.0f\", $1 / 1000000 }"; }
+processes() { grep -o "\"$1\":[0-9.]*" <<<"$last" | cut -d: -f2; }
+same_state() { [ "$(state_of "$1")" = "$(state_of "$2")" ]; }
+state_of() { status_of "$1" applied_index; status_of "$1" fingerprint; }
+
+# rows: a Markdown table's, of the latencies of four writers.
+rows=
+latency() {
+    bench "$1" put --keys "$keys" -c 4 -t "$3" "${node_mount[n1]}"
+    rows+="| $2 | $(whole "$(field ops_per_s)") | $(whole "$(field p50_us)") "
+    rows+="| $(whole "$(field p99_us)") | $(whole "$(field max_us)") |"$'\n'
+}
+
+snapshots_forever() {
+    local name
+    while :; do
+        for name in "${nodes[@]}"; do
+            echo >"${node_mount[$name]}/.raft/snapshot" || exit 1
+            echo "$name" >>"$work/taken"
+        done
+    done
+}
+
+with_and_without() {
+    cluster_start "${nodes[@]}"
+    lead n1 "${nodes[@]}"
+    bench fill fill --keys "$keys" -c 64 "${node_mount[n1]}"
+    echo >"${node_mount[n1]}/.raft/snapshot"
+    snapshot_bytes=$(sed -n 's/^bytes: //p' "${node_mount[n1]}/.raft/snapshot")
+    latency before "no snapshot is taken" 15
+    : >"$work/taken"
+    snapshots_forever &
+    other_pid[snapshots]=$!
+    disown
+    latency during "snapshots without a pause" 15
+    kill "${other_pid[snapshots]}"
+    end_of "${other_pid[snapshots]}"
+    unset "other_pid[snapshots]"
+    taken=$(wc -l <"$work/taken")
+    latency after "none again" 15
+}
+
+catching_up() {
+    local start seconds=10
+    node_stop n3
+    bench missed put --keys "$keys" -n $writes -c 64 "${node_mount[n1]}"
+    : >"$work/n3.log"
+    start=$EPOCHREALTIME
+    "$bench_exe" put --json --name catching-up --keys "$keys" -c 4 -t $seconds \
+        "${node_mount[n1]}" >"$work/catching-up.json" &
+    writer=$!
+    node_start n3
+    wait_for 120 "the catching up of n3" caught_up
+    caught_up_s=$(awk "BEGIN { printf \"%.1f\", $EPOCHREALTIME - $start }")
+    wait "$writer"
+    last=$(<"$work/catching-up.json")
+    printf '%s\n' "$last" >>"$results"
+    rows+="| a node catches up | $(whole "$(field ops_per_s)") | $(whole "$(field p50_us)") "
+    rows+="| $(whole "$(field p99_us)") | $(whole "$(field max_us)") |"$'\n'
+    wait_for 60 "equal states" same_state n1 n3
+    by=$(grep -i snapshot "$work/n3.log" | head -n 1 || true)
+    by=${by:-the log alone, without a snapshot}
+    cluster_stop "${nodes[@]}"
+}
+
+# n3 has applied what was committed when it was asked: one look, by its own word.
+caught_up() {
+    local committed
+    committed=$(status_of n1 commit_index)
+    [ "$(status_of n3 applied_index)" -ge $((committed - 1000)) ]
+}
+
+memory() {
+    local count=$((gib * 16384))
+    nodes=(g1 g2 g3)
+    cluster_start "${nodes[@]}"
+    bench large-fill fill --keys "$count" -b 65536 -c 8 --pids "$(pids_of "${nodes[@]}")" \
+        "${node_mount[g1]}"
+    peaks=$(for n in $(processes peak_rss_bytes); do mb "$n"; done | paste -sd ' ')
+    fill_rate=$(field mib_per_s)
+    bench large-use use -t 1 --pids "$(pids_of "${nodes[@]}")"
+    resident=$(for n in $(processes rss_bytes); do mb "$n"; done | paste -sd ' ')
+    cluster_stop "${nodes[@]}"
+}
+
+with_and_without
+catching_up
+memory
+cp "$results" "$out/snapshots.jsonl"
+tee "$out/snapshots.md" <<MD
+## Snapshots
+
+Four writers that overwrite random ones of $keys keys, through the leader; times in microseconds.
+
+| | writes/s | p50 | p99 | max |
+| --- | ---: | ---: | ---: | ---: |
+$rows
+A snapshot of it is $(mb "$snapshot_bytes") MB; $taken were taken in those 15 s. The node that caught up had
+missed $writes writes and was level after $caught_up_s s: $by.
+
+A state of $gib GiB in values of 64 KiB: the nodes' resident memory is $resident MB, and was at most
+$peaks MB while it was written at $fill_rate MiB/s.
+MD
