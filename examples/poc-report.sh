@@ -162,7 +162,8 @@ restore_after_loss() {
     restored_keys=$(keys_on "$1")
     restored_same=$(same_state "$1" "$leader" && echo yes || echo no)
     restore_log=$(sed "s|$work/||g" "$work/$1.log")
-    restored_from=$(grep -qi snapshot "$work/$1.log" && echo a snapshot || echo the log)
+    restored_from=$(grep -q "the snapshot of entry .* is installed" "$work/$1.log" &&
+        echo a snapshot || echo the log)
     restore_observed=$(
         echo "# $1 starts with an empty directory and -join; what it says:"
         echo "$restore_log"

@@ -113,10 +113,10 @@ field() { sed -E "s/.*\"$1\":([-0-9.]+).*/\1/" <<<"$last"; }
 
 is_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# take_port: the next free port is in $taken.
+# take_port: the next free port is in $free_port.
 take_port() {
     until is_free "$port"; do port=$((port + 1)); done
-    taken=$port
+    free_port=$port
     port=$((port + 1))
 }
 
@@ -142,7 +142,7 @@ node_start() {
     shift
     if [ -z "${node_addr[$name]:-}" ]; then
         take_port
-        node_addr[$name]=127.0.0.1:$taken
+        node_addr[$name]=127.0.0.1:$free_port
     fi
     if [ -z "${node_mount[$name]:-}" ]; then
         node_mount[$name]=$work/$name
@@ -252,9 +252,9 @@ etcd_start() {
     local i peers=() list= all=
     for i in 1 2 3; do
         take_port
-        peers[i]=$taken
+        peers[i]=$free_port
         take_port
-        etcd_client[$i]=127.0.0.1:$taken
+        etcd_client[$i]=127.0.0.1:$free_port
         list+=,e$i=http://127.0.0.1:${peers[i]}
         all+=,${etcd_client[$i]}
     done
@@ -285,7 +285,7 @@ libraft_start() {
     [ -x "$server" ] || die "install this Debian package first: apt-get install libraft-dev;" \
         "then remove $build, or configure it anew"
     take_port
-    base=$taken port=$((port + 20))
+    base=$free_port port=$((port + 20))
     for i in 1 2 3; do
         mkdir "$work/libraft$i"
         "$server" "$work/libraft$i" "$i" "$base" >"$work/libraft$i.log" 2>&1 &

@@ -59,8 +59,14 @@ plot "$2" using (\$1 - STATS_min):2 with points pt 7 ps 0.3 lc rgb "$blue" notit
 GP
 }
 
-# plot_curves FILE TITLE XLABEL YLABEL DATA COLUMN:NAME...: against the first column, on log scale.
+# plot_curves [-y] FILE TITLE XLABEL YLABEL DATA COLUMN:NAME...: against the first column, which is
+# on a log scale; -y: so are the others.
 plot_curves() {
+    local scale="set yrange [0:*]"
+    if [ "$1" = -y ]; then
+        scale="set logscale y; set format y '%.0s%c'"
+        shift
+    fi
     local file=$1 title=$2 x=$3 y=$4 data=$5 curves= curve i=0
     local colours=("$blue" "$red" "$green" "$grey")
     shift 5
@@ -73,7 +79,9 @@ set title "$title"
 set xlabel "$x"
 set ylabel "$y"
 set logscale x
-set yrange [0:*]
+set format x "%.0s%c"
+set offsets graph 0.02, graph 0.02, 0, 0
+$scale
 plot $curves
 GP
 }

@@ -18,6 +18,7 @@ ms() { awk "BEGIN { printf \"%.2f\", $1 / 1000 }"; }
 mb() { awk "BEGIN { printf \"%.0f\", $1 / 1000000 }"; }
 kb() { awk "BEGIN { printf \"%.1f\", $1 / 1000 }"; }
 whole() { printf '%.0f' "$1"; }
+three() { printf '%.3f' "$1"; }
 
 # of_nodes FIELD: added up over the processes of the last figure.
 of_nodes() {
@@ -78,7 +79,7 @@ by_keys() {
         bench "keys-$n-stat" stat --keys "$n" -n 2000 "${node_mount[s2]}"
         stat=$(field p50_us)
         bench "keys-$n-list" list -n 1 -w 0 "${node_mount[s2]}"
-        list=$(field seconds)
+        list=$(three "$(field seconds)")
         snapshot=$(seconds_of take_snapshot s2)
         bench "keys-$n-use" use -t 1 "${uses[@]}"
         rss=$(largest rss_bytes)
@@ -86,7 +87,7 @@ by_keys() {
         node_argv s3
         bench "keys-$n-restart" restart "${node_mount[s3]}" -- "${argv[@]}"
         node_pid[s3]=$(field started_pid)
-        restart=$(field seconds)
+        restart=$(three "$(field seconds)")
         wait_whole "${nodes[@]}"
         uses=(--pids "$(pids_of "${nodes[@]}")" --disk "$work")
         row keys "$n" "$(whole "$put")" "$(whole "$put99")" "$(whole "$new")" "$(whole "$get")" \
@@ -161,13 +162,14 @@ plots() {
     local p=$out/performance
     plot_curves "$p/keys.svg" "An operation as keys grow, p50" keys microseconds "$work/keys" \
         2:overwrite 4:"new key" 5:"read on a follower" 6:"stat on a follower"
-    plot_curves "$p/values.svg" "An operation as values grow, p50" "bytes of a value" microseconds \
+    plot_curves -y "$p/values.svg" "An operation as values grow, p50" "bytes of a value" \
+        microseconds \
         "$work/values" 2:overwrite 4:"read on a follower" 7:"ext4 with fsync"
     plot_curves "$p/members.svg" "A write as members grow" members microseconds "$work/members" \
         2:p50 3:p99
     plot_curves "$p/writers.svg" "Throughput as writers grow" writers "writes/s" "$work/writers" \
         2:"writes/s"
-    plot_curves "$p/latency.svg" "Latency as writers grow" writers milliseconds "$work/writers" \
+    plot_curves -y "$p/latency.svg" "Latency as writers grow" writers milliseconds "$work/writers" \
         3:p50 4:p99
 }
 
@@ -201,9 +203,9 @@ $(table keys keys overwrite p99 "new key" read stat "CPU" "disk, kB" "RSS, MB" "
 
 ![An operation as keys grow](performance/keys.svg)
 
-What bounds it: from $(at keys 1 1) to $(at keys last 1) keys an overwrite became
-$(ratio "$(at keys last 2)" "$(at keys 1 2)") times as slow and a read
-$(ratio "$(at keys last 5)" "$(at keys 1 5)") times. The ways into SQLite's trees grow with the
+What bounds it: with $(at keys last 1) keys an overwrite takes
+$(ratio "$(at keys last 2)" "$(at keys 1 2)") times, a read $(ratio "$(at keys last 5)" "$(at keys 1 5)")
+times what it takes with $(at keys 1 1). The ways into SQLite's trees grow with the
 logarithm; what grows faster is what does not fit into its page cache and has to be read again. Memory
 is bounded by that cache, not by the state. A listing and a snapshot are linear in the keys; a restart
 is not, as it opens the database where it was.

@@ -19,7 +19,10 @@ nodes=(n1 n2 n3)
 
 whole() { printf '%.0f' "$1"; }
 mb() { awk "BEGIN { printf \"%.0f\", $1 / 1000000 }"; }
-processes() { grep -o "\"$1\":[0-9.]*" <<<"$last" | cut -d: -f2; }
+# megabytes FIELD: of each process of the last figure.
+megabytes() {
+    grep -o "\"$1\":[0-9]*" <<<"$last" | awk -F: '{ printf "%s%.0f", sep, $2 / 1e6; sep = ", " }'
+}
 same_state() { [ "$(state_of "$1")" = "$(state_of "$2")" ]; }
 state_of() { status_of "$1" applied_index; status_of "$1" fingerprint; }
 
@@ -36,7 +39,7 @@ snapshots_forever() {
     while :; do
         for name in "${nodes[@]}"; do
             echo >"${node_mount[$name]}/.raft/snapshot" || exit 1
-            echo "$name" >>"$work/taken"
+            echo "$name $(head -n 1 "${node_mount[$name]}/.raft/snapshot")" >>"$work/taken"
         done
     done
 }
@@ -56,7 +59,7 @@ with_and_without() {
     kill "${other_pid[snapshots]}"
     end_of "${other_pid[snapshots]}"
     unset "other_pid[snapshots]"
-    taken=$(wc -l <"$work/taken")
+    taken=$(sort -u "$work/taken" | wc -l)
     latency after "none again" 15
 }
 
@@ -78,8 +81,8 @@ catching_up() {
     rows+="| a node catches up | $(whole "$(field ops_per_s)") | $(whole "$(field p50_us)") "
     rows+="| $(whole "$(field p99_us)") | $(whole "$(field max_us)") |"$'\n'
     wait_for 60 "equal states" same_state n1 n3
-    by=$(grep -i snapshot "$work/n3.log" | head -n 1 || true)
-    by=${by:-the log alone, without a snapshot}
+    by="by the log alone"
+    ! grep -q "the snapshot of entry .* is installed" "$work/n3.log" || by="by a snapshot and the log"
     cluster_stop "${nodes[@]}"
 }
 
@@ -96,10 +99,10 @@ memory() {
     cluster_start "${nodes[@]}"
     bench large-fill fill --keys "$count" -b 65536 -c 8 --pids "$(pids_of "${nodes[@]}")" \
         "${node_mount[g1]}"
-    peaks=$(for n in $(processes peak_rss_bytes); do mb "$n"; done | paste -sd ' ')
+    peaks=$(megabytes peak_rss_bytes)
     fill_rate=$(field mib_per_s)
     bench large-use use -t 1 --pids "$(pids_of "${nodes[@]}")"
-    resident=$(for n in $(processes rss_bytes); do mb "$n"; done | paste -sd ' ')
+    resident=$(megabytes rss_bytes)
     cluster_stop "${nodes[@]}"
 }
 
@@ -116,7 +119,7 @@ Four writers that overwrite random ones of $keys keys, through the leader; times
 | --- | ---: | ---: | ---: | ---: |
 $rows
 A snapshot of it is $(mb "$snapshot_bytes") MB; $taken were taken in those 15 s. The node that caught up had
-missed $writes writes and was level after $caught_up_s s: $by.
+missed $writes writes and was level after $caught_up_s s, $by.
 
 A state of $gib GiB in values of 64 KiB: the nodes' resident memory is $resident MB, and was at most
 $peaks MB while it was written at $fill_rate MiB/s.

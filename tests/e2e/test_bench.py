@@ -100,3 +100,47 @@ def test_what_cannot_be_measured_is_an_error(top):
     assert "targets" in bench("put", status=2)
     for number in "x", "-1", "":
         assert "number" in bench("put", top, "-n", number, status=2)
+
+
+# Peers for which raftfs just passes each bar with the figures of test_a_missed_bar_is_told.
+NAMES = ("etcd-put etcd-put-64 etcd-get-follower etcd-lag bindfs-put bindfs-file ext4-stat libraft-put "
+         "libraft-put-64 fuse-noflush raftfs-put raftfs-put-new raftfs-put-follower raftfs-put-64 "
+         "raftfs-put-64-all raftfs-get-follower raftfs-get-local raftfs-stat-local raftfs-lag "
+         "raftfs-file raftfs-failover raftfs-pulled raftfs-restart raftfs-idle").split()
+
+
+def write_figures(path, **changed):
+    """Every figure of a comparison; etcd takes 1000 us and does 1000 a second, raftfs 300 and 2000."""
+    with open(path, "w") as f:
+        for name in NAMES:
+            raftfs = name.startswith("raftfs")
+            us, rate = (300, 2000) if raftfs else (1000, 1000)
+            figure = {"name": name, "ops_per_s": rate, "mib_per_s": rate, "seconds": 0.1}
+            figure |= dict.fromkeys(("mean_us", "p50_us", "p95_us", "p99_us", "max_us"), us)
+            figure["processes"] = [{"cpu_percent": 0.1, "rss_bytes": 3e7}] * 3
+            for value in changed.get(name.replace("-", "_"), [{}]):
+                f.write(json.dumps(figure | value) + "\n")
+        f.write('{"name":"false-elections","value":0}\n')
+
+
+def compare(top, **changed):
+    write_figures(f"{top}/figures", **changed)
+    script = os.path.join(os.path.dirname(__file__), "../bench/figures.py")
+    r = subprocess.run([script, "compare", f"{top}/figures", f"{top}/out"], capture_output=True,
+                       text=True, timeout=PATIENCE_S)
+    with open(f"{top}/out") as f:
+        return r.returncode, r.stdout, json.load(f)
+
+
+@pytest.mark.needs_no_mount
+def test_a_missed_bar_is_told(top):
+    status, text, figures = compare(top)
+    assert (status, text.count("pass  "), text.count("MISS  ")) == (0, 17, 0), text
+    assert all(bar["passed"] for bar in figures["bars"])
+    # The median of the rounds counts: one bad round does not miss a bar, two do.
+    status, text, _ = compare(top, raftfs_put_new=[{"p50_us": 551}, {}, {}])
+    assert status == 0, text
+    status, text, _ = compare(top, raftfs_put_new=[{"p50_us": 551}, {"p50_us": 551}, {}])
+    assert status == 1 and "MISS  a new key" in text
+    status, text, _ = compare(top, raftfs_put_64=[{"ops_per_s": 1499}])
+    assert status == 1 and "MISS  64 writers" in text
