@@ -296,7 +296,10 @@ void sim_fault_strike(struct sim_world *w, enum sim_fault fault)
         transfer(w);
         break;
     case SIM_FAULT_SNAPSHOT:
-        sim_snapshot_take(w, s);
+        if (sim_chance(&w->rng, 700))
+            sim_snapshot_take(w, s);
+        else if (s->node.up) /* it was needed a while ago */
+            sim_snapshot_needed(w, s, s->applied + 1);
         break;
     case SIM_FAULTS:
         break;

@@ -24,7 +24,7 @@ enum {
     REST_TIMEOUTS = 4,
     MAX_STEPS = 100000,
     BUSY_PER_MILLE = 200,
-    BUSY_BATCH = 16,
+    BUSY_BATCH = 8,
     BUSY_ENTRY_BYTES = 1000, /* more, or more entries, would take too long at that pace */
     BUSY_ENTRIES = 8000,
 };
@@ -173,7 +173,8 @@ static void be_busy(struct sim_world *w)
     struct sim_slot *l = leader(w);
     struct sim_slot *s = &w->slots[w->swarm.slots - 1];
     w->busy = true;
-    w->swarm.client_us = w->swarm.election_us / 8;
+    w->swarm.client_us = w->swarm.election_us / 16;
+    w->swarm.read_per_mille = 200;
     w->swarm.batch = BUSY_BATCH; /* less than what one append at a time can carry */
     sim_world_schedule(w, 0, (struct sim_event){.kind = SIM_CLIENT});
     if (l && !raft_config_find(raft_config(l->node.core, &(uint64_t){0}), s->node.id)) {
