@@ -65,7 +65,7 @@ static bool may_be_wiped(const struct sim_world *w, const struct sim_slot *s)
         if (h->configs[i].index < in_force)
             continue;
         const struct raft_member *m = raft_config_find(h->configs[i].config, s->node.id);
-        bool may_become_voter = m && m->promote;
+        bool may_become_voter = m && (m->promote || m->replaces);
         if (may_become_voter || !sim_is_quorum(h->configs[i].config, keeps_its_disk, &lasting))
             return false;
     }
@@ -213,6 +213,24 @@ static void change_member(struct sim_world *w, struct sim_slot *leader,
     }
 }
 
+/* A wiped machine comes back under its name, again perhaps, or is a new one. */
+static void come_in(struct sim_world *w, struct sim_slot *leader, const struct raft_config *config,
+                    const struct sim_slot *s)
+{
+    struct raft_member m = sim_world_member(s);
+    struct raft_event e = {.kind = RAFT_CHANGE, .now_us = sim_slot_now(w, leader)};
+    const struct raft_member *was = raft_config_find_name(config, m.name);
+    for (uint32_t i = 0; i < config->count; i++)
+        if (config->members[i].id % 10 == s->node.id % 10 && sim_chance(&w->rng, 500))
+            was = &config->members[i];
+    m.promote = sim_chance(&w->rng, 700);
+    e.change.member = m;
+    e.change.kind = was ? RAFT_CHANGE_REPLACE : RAFT_CHANGE_ADD;
+    e.change.replaces = was ? was->id : 0;
+    sim_world_trace_event(w, leader, &e);
+    sim_node_step(&leader->node, &e, NULL);
+}
+
 static void change_members(struct sim_world *w)
 {
     struct sim_slot *leader = sim_some_leader(w);
@@ -220,13 +238,10 @@ static void change_members(struct sim_world *w)
         return;
     const struct raft_config *config = raft_config(leader->node.core, &(uint64_t){0});
     struct sim_slot *s = some_slot(w);
-    if (!raft_config_find(config, s->node.id)) {
-        struct raft_member m = sim_world_member(s);
-        m.promote = sim_chance(&w->rng, 700);
-        sim_change(w, leader, RAFT_CHANGE_ADD, &m);
-    } else {
+    if (!raft_config_find(config, s->node.id))
+        come_in(w, leader, config, s);
+    else
         change_member(w, leader, config);
-    }
 }
 
 static void transfer(struct sim_world *w)

@@ -143,6 +143,8 @@ static const char *members_agree(struct sim_world *w)
             continue; /* wiped: nobody answers to that name any more */
         if (m->promote && !m->voter && voters < RAFT_MAX_VOTERS)
             return "a learner has not been promoted";
+        if (m->replaces)
+            return "a member that came back has not taken its place";
         if (s->commit != l->node.log.last || s->node.log.last != l->node.log.last) {
             snprintf(text, sizeof(text),
                      "member %" PRIu64 " has a log up to %" PRIu64 ", committed up to %" PRIu64
@@ -161,7 +163,8 @@ static const char *the_new_are_promoted(struct sim_world *w)
         return "nobody leads any more";
     const struct raft_config *config = raft_config(l->node.core, &(uint64_t){0});
     for (uint32_t i = 0; i < config->count; i++)
-        if (config->members[i].promote && !sim_id_is_wiped(w, config->members[i].id))
+        if ((config->members[i].promote || config->members[i].replaces) &&
+            !sim_id_is_wiped(w, config->members[i].id))
             return "a learner that always needs long to catch up has not been promoted";
     return NULL;
 }

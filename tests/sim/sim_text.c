@@ -138,7 +138,9 @@ void sim_config_text(char out[SIM_TEXT_BYTES], const struct raft_config *config)
     for (uint32_t i = 0; i < config->count; i++)
         if (!config->members[i].voter && !config->members[i].voter_out)
             add(out, " %" PRIu64 "%s", config->members[i].id,
-                config->members[i].promote ? "+" : "-");
+                config->members[i].replaces  ? "~"
+                : config->members[i].promote ? "+"
+                                             : "-");
     add(out, " ]");
 }
 

@@ -106,7 +106,7 @@ bool sim_id_is_wiped(const struct sim_world *w, raft_id id)
 struct raft_member sim_world_member(const struct sim_slot *s)
 {
     struct raft_member m = {.id = s->node.id};
-    snprintf(m.name, sizeof(m.name), "node%" PRIu64, s->node.id);
+    snprintf(m.name, sizeof(m.name), "node%u", s->index + 1);
     snprintf(m.address, sizeof(m.address), "10.0.0.%u:8001", s->index + 1);
     return m;
 }

@@ -2,15 +2,24 @@
 /*
  * config.c - a configuration as bytes, the payload of a configuration entry.
  *
- *     u8 version  u16 count  then for each member:  u64 id  u8 flags  string name  string address
+ *     u8 version  u16 count  then for each member:
+ *         u64 id  u8 flags  [u64 replaces]  string name  string address
  *
- * Strings are a u16 length and bytes. What cannot be encoded cannot be decoded: ids are not 0 and
- * unique, names and addresses not empty, voters at most RAFT_MAX_VOTERS a side.
+ * A flag says whether the member replaces another. Strings are a u16 length and bytes. What cannot
+ * be encoded cannot be decoded: ids are not 0 and unique, names and addresses not empty, voters at
+ * most RAFT_MAX_VOTERS a side.
  */
 #include "base/bytes.h"
 #include "raft/core/core.h"
 
-enum { CONFIG_VERSION = 1, FLAG_VOTER = 1, FLAG_VOTER_OUT = 2, FLAG_PROMOTE = 4, FLAGS_ALL = 7 };
+enum {
+    CONFIG_VERSION = 1,
+    FLAG_VOTER = 1,
+    FLAG_VOTER_OUT = 2,
+    FLAG_PROMOTE = 4,
+    FLAG_REPLACES = 8,
+    FLAGS_ALL = 15,
+};
 
 size_t raft_config_encode(const struct raft_config *config, uint8_t *out, size_t out_bytes)
 {
@@ -20,9 +29,11 @@ size_t raft_config_encode(const struct raft_config *config, uint8_t *out, size_t
     for (uint32_t i = 0; i < config->count; i++) {
         const struct raft_member *m = &config->members[i];
         bytes_put_u64(&w, m->id);
-        bytes_put_u8(&w,
-                     (uint8_t)((m->voter ? FLAG_VOTER : 0) | (m->voter_out ? FLAG_VOTER_OUT : 0) |
-                               (m->promote ? FLAG_PROMOTE : 0)));
+        bytes_put_u8(
+            &w, (uint8_t)((m->voter ? FLAG_VOTER : 0) | (m->voter_out ? FLAG_VOTER_OUT : 0) |
+                          (m->promote ? FLAG_PROMOTE : 0) | (m->replaces ? FLAG_REPLACES : 0)));
+        if (m->replaces)
+            bytes_put_u64(&w, m->replaces);
         bytes_put_string(&w, m->name);
         bytes_put_string(&w, m->address);
     }
@@ -37,9 +48,12 @@ static bool decode_member(struct bytes_reader *r, struct raft_member *m)
     m->voter = flags & FLAG_VOTER;
     m->voter_out = flags & FLAG_VOTER_OUT;
     m->promote = flags & FLAG_PROMOTE;
+    bool replaces = flags & FLAG_REPLACES;
+    m->replaces = replaces ? bytes_get_u64(r) : 0;
     bytes_get_string(r, m->name, sizeof(m->name));
     bytes_get_string(r, m->address, sizeof(m->address));
-    return !r->bad && m->id != 0 && m->name[0] && m->address[0] && (flags & ~FLAGS_ALL) == 0;
+    return !r->bad && m->id != 0 && m->name[0] && m->address[0] && (flags & ~FLAGS_ALL) == 0 &&
+           replaces == (m->replaces != 0) && m->replaces != m->id;
 }
 
 bool raft_config_decode(struct raft_config *config, const uint8_t *data, size_t bytes)

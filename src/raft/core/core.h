@@ -123,7 +123,8 @@ void read_fail_all(struct raft *r);
 void read_tick(struct raft *r);
 
 /* ---- membership.c ---- */
-void membership_change(struct raft *r, enum raft_change_kind kind, const struct raft_member *m);
+void membership_change(struct raft *r, enum raft_change_kind kind, const struct raft_member *m,
+                       raft_id replaces);
 void membership_adopt(struct raft *r, const struct raft_config *config, uint64_t index);
 void membership_roll_back(struct raft *r, uint64_t truncate_from);
 void membership_advance(struct raft *r);

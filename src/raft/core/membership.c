@@ -9,6 +9,10 @@
  * of one voter go directly, since any two majorities then intersect; larger ones are joint, and the
  * leader leaves the joint configuration by itself. New members come in as learners and are promoted
  * by themselves when they have caught up.
+ *
+ * A wiped node comes back under its old name with another id, and replaces what it was: it comes in
+ * as a learner, and when it has caught up a joint configuration exchanges the two. So there is
+ * never a voter more, which could not be lost, nor one less, which might be needed.
  */
 #include <string.h>
 
@@ -83,28 +87,89 @@ static struct raft_member *find(struct raft_config *c, raft_id id)
     return (struct raft_member *)raft_config_find(c, id);
 }
 
+static void erase(struct raft_config *c, struct raft_member *m)
+{
+    memmove(m, m + 1, (size_t)(c->members + c->count - (m + 1)) * sizeof(*m));
+    c->count--;
+}
+
+/* The learner that is to take the place of this member, or NULL. */
+static struct raft_member *successor_of(struct raft_config *c, raft_id id)
+{
+    for (uint32_t i = 0; i < c->count; i++)
+        if (c->members[i].replaces == id)
+            return &c->members[i];
+    return NULL;
+}
+
+static bool add_learner(struct raft_config *c, const struct raft_member *m)
+{
+    if (m->id == 0 || !m->name[0] || !m->address[0] || c->count == RAFT_MAX_MEMBERS ||
+        raft_config_find(c, m->id) || raft_config_find_name(c, m->name))
+        return false;
+    c->members[c->count] = *m;
+    c->members[c->count].voter = c->members[c->count].voter_out = false;
+    c->members[c->count].replaces = 0;
+    c->count++;
+    return true;
+}
+
+/* What was to become of it becomes of its successor, which has nobody to wait for now. */
+static bool remove_member(struct raft_config *c, raft_id id)
+{
+    struct raft_member *m = find(c, id);
+    struct raft_member *successor = m ? successor_of(c, id) : NULL;
+    if (!m)
+        return false;
+    if (successor) {
+        successor->promote = m->voter || m->promote;
+        successor->replaces = m->replaces;
+    }
+    erase(c, m);
+    return true;
+}
+
+/*
+ * A voter stays until its successor has caught up. A learner goes at once, also one that was itself
+ * to replace somebody: a node can be wiped again on its way back.
+ */
+static bool replace_member(struct raft_config *c, const struct raft_member *m, raft_id replaces)
+{
+    struct raft_member *old = replaces ? find(c, replaces) : NULL;
+    struct raft_member *waiting = old ? successor_of(c, replaces) : NULL;
+    const struct raft_member *named = raft_config_find_name(c, m->name);
+    if (!old || m->id == 0 || find(c, m->id) || !m->address[0] || !m->name[0] ||
+        (named && named != old && named != waiting && named->id != old->replaces))
+        return false;
+    struct raft_member new = *m;
+    new.voter = new.voter_out = false;
+    new.promote = !old->voter && old->promote;
+    new.replaces = old->voter ? old->id : old->replaces;
+    if (waiting)
+        erase(c, waiting);
+    old = find(c, replaces);
+    if (!old->voter)
+        erase(c, old);
+    if (c->count == RAFT_MAX_MEMBERS)
+        return false;
+    c->members[c->count++] = new;
+    return true;
+}
+
 /* The configuration after the change, in place; false if the change makes no sense. */
 static bool apply_change(struct raft_config *c, enum raft_change_kind kind,
-                         const struct raft_member *m)
+                         const struct raft_member *m, raft_id replaces)
 {
     struct raft_member *known = find(c, m->id);
     switch (kind) {
     case RAFT_CHANGE_ADD:
-        if (known || m->id == 0 || !m->name[0] || !m->address[0] || c->count == RAFT_MAX_MEMBERS ||
-            raft_config_find_name(c, m->name))
-            return false;
-        c->members[c->count] = *m;
-        c->members[c->count].voter = c->members[c->count].voter_out = false;
-        c->count++;
-        return true;
+        return add_learner(c, m);
     case RAFT_CHANGE_REMOVE:
-        if (!known)
-            return false;
-        memmove(known, known + 1, (size_t)(c->members + c->count - (known + 1)) * sizeof(*known));
-        c->count--;
-        return true;
+        return remove_member(c, m->id);
+    case RAFT_CHANGE_REPLACE:
+        return replace_member(c, m, replaces);
     case RAFT_CHANGE_PROMOTE:
-        if (!known || known->voter || known->promote)
+        if (!known || known->voter || known->promote || known->replaces)
             return false;
         known->promote = true;
         return true;
@@ -118,8 +183,6 @@ static bool apply_change(struct raft_config *c, enum raft_change_kind kind,
             return false;
         memcpy(known->address, m->address, sizeof(known->address));
         return true;
-    case RAFT_CHANGE_REPLACE:
-        return false;
     }
     return false;
 }
@@ -172,11 +235,12 @@ static bool already_so(const struct raft *r, enum raft_change_kind kind,
                        const struct raft_member *m)
 {
     const struct raft_member *known = raft_config_find(&r->config, m->id);
-    return kind == RAFT_CHANGE_ADD && known && strcmp(known->name, m->name) == 0 &&
-           strcmp(known->address, m->address) == 0;
+    return (kind == RAFT_CHANGE_ADD || kind == RAFT_CHANGE_REPLACE) && known &&
+           strcmp(known->name, m->name) == 0 && strcmp(known->address, m->address) == 0;
 }
 
-void membership_change(struct raft *r, enum raft_change_kind kind, const struct raft_member *m)
+void membership_change(struct raft *r, enum raft_change_kind kind, const struct raft_member *m,
+                       raft_id replaces)
 {
     if (r->role != RAFT_LEADER) {
         r->out->refusal = RAFT_NOT_LEADER;
@@ -189,7 +253,7 @@ void membership_change(struct raft *r, enum raft_change_kind kind, const struct 
         return;
     }
     r->scratch = r->config;
-    if (!apply_change(&r->scratch, kind, m)) {
+    if (!apply_change(&r->scratch, kind, m, replaces)) {
         r->out->refusal = RAFT_INVALID;
         return;
     }
@@ -207,11 +271,8 @@ static bool leave_joint(struct raft_config *c)
     for (uint32_t i = 0; i < c->count; i++) {
         bool leaves = c->members[i].voter_out && !c->members[i].voter;
         c->members[i].voter_out = false;
-        if (leaves) {
-            memmove(&c->members[i], &c->members[i + 1], (c->count - i - 1) * sizeof(c->members[0]));
-            c->count--;
-            i--;
-        }
+        if (leaves)
+            erase(c, &c->members[i--]);
     }
     return true;
 }
@@ -231,6 +292,36 @@ static bool promote_one(struct raft *r, struct raft_config *c)
     return false;
 }
 
+/* From here on the two are a joint configuration, or one step when no voter is touched. */
+static void exchange(struct raft_config *c, raft_id id)
+{
+    struct raft_member *new = find(c, id);
+    struct raft_member *old = find(c, new->replaces);
+    new->replaces = 0;
+    if (!old || !old->voter) { /* demoted meanwhile */
+        new->promote = old && old->promote;
+        if (old)
+            erase(c, old);
+        return;
+    }
+    for (uint32_t i = 0; i < c->count; i++)
+        c->members[i].voter_out = c->members[i].voter;
+    old->voter = false;
+    new->voter = true;
+}
+
+static bool exchange_one(struct raft *r, struct raft_config *c)
+{
+    for (uint32_t i = 0; i < c->count; i++) {
+        raft_id id = c->members[i].id;
+        if (c->members[i].replaces == 0 || !r->peers[i].caught_up || !answers(r, id))
+            continue;
+        exchange(c, id);
+        return true;
+    }
+    return false;
+}
+
 /* What the leader does by itself: leave a joint configuration, promote who has caught up. */
 void membership_advance(struct raft *r)
 {
@@ -238,10 +329,10 @@ void membership_advance(struct raft *r)
         return;
     bool wanted = is_joint(&r->config);
     for (uint32_t i = 0; i < r->config.count; i++)
-        wanted = wanted || r->config.members[i].promote;
+        wanted = wanted || r->config.members[i].promote || r->config.members[i].replaces;
     if (!wanted)
         return;
     r->scratch = r->config;
-    if (leave_joint(&r->scratch) || promote_one(r, &r->scratch))
+    if (leave_joint(&r->scratch) || exchange_one(r, &r->scratch) || promote_one(r, &r->scratch))
         append_config(r);
 }

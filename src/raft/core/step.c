@@ -220,7 +220,7 @@ static void handle(struct raft *r, const struct raft_event *e)
         leader_propose(r, e->propose.count, e->propose.bytes);
         break;
     case RAFT_CHANGE:
-        membership_change(r, e->change.kind, &e->change.member);
+        membership_change(r, e->change.kind, &e->change.member, e->change.replaces);
         break;
     case RAFT_READ:
         read_ask(r, e->read.token);
