@@ -200,7 +200,7 @@ enum raft_event_kind {
     RAFT_CHANGE,
     RAFT_READ,
     RAFT_TRANSFER,
-    RAFT_PEER_LOST, /* the connection to a peer was reset or refused: its process has died */
+    RAFT_PEER_LOST, /* nobody listens at the peer's address any more: its process has died */
     RAFT_INSTALLED, /* the state machine was replaced by a snapshot, and is synced */
     RAFT_DISK,      /* this node's log has no room left but its reserve, or has room again */
 };

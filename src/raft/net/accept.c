@@ -246,12 +246,13 @@ static bool on_frame(struct net_conn *c, const struct wire_header *header, const
 
 static void on_broken(struct net_conn *c, int status)
 {
+    (void)status;
     struct net_peer *peer = c->peer;
     if (!peer || peer->accepted[c->lane] != c)
         return;
     peer->accepted[c->lane] = NULL;
     if (!peer->up) /* else the lanes to it tell whether it has died, or just dials again */
-        net_peer_lost(peer, status);
+        net_peer_dial(peer);
 }
 
 static const struct net_conn_role accepted = {.on_frame = on_frame, .on_broken = on_broken};

@@ -27,9 +27,10 @@ struct net_peer {
     uint64_t config_index;                /* as its hello said */
     struct net_conn *dialled[WIRE_LANES]; /* NULL: down */
     struct net_conn *accepted[WIRE_LANES];
-    bool up;        /* both dialled lanes are greeted */
-    bool told_lost; /* on_peer_lost was called since it was up */
-    bool resolving; /* its address */
+    bool up;         /* both dialled lanes are greeted */
+    bool told_lost;  /* on_peer_lost was called since it was up */
+    bool resolving;  /* its address */
+    unsigned probes; /* dials that need not wait, left since it was up */
     uint64_t dialled_ms;
     uint64_t reported_ms;
 };
@@ -133,7 +134,6 @@ struct net_peer *net_peer_add(struct raft_net *net, raft_id id, const char *name
                               const char *address);
 void net_peer_tick(struct net_peer *peer, uint64_t now_ms);
 void net_peer_dial(struct net_peer *peer);
-void net_peer_lost(struct net_peer *peer, int status);
 /* Frees the peers that are neither members nor connected. */
 void net_peers_sweep(struct raft_net *net);
 void net_peers_free(struct raft_net *net);

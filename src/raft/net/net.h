@@ -173,9 +173,8 @@ struct raft_net_callbacks {
     void (*on_peer_up)(void *ctx, raft_id peer);
 
     /*
-     * The lanes to this peer broke by reset, refusal or end of file (or, where there were none,
-     * those from it): its process has most likely died. Not called for time-outs. Called at most
-     * once until it is up again. Messages queued are dropped.
+     * Nobody listens at the peer's address (any more): its process has died. A connection that only
+     * breaks is dialled again and comes up again. Called at most once until it is up.
      */
     void (*on_peer_lost)(void *ctx, raft_id peer);
 };

@@ -13,6 +13,8 @@
 #include "base/report.h"
 #include "raft/net/internal.h"
 
+enum { LOST_PROBES = 4 };
+
 struct net_peer *net_peer_find(struct raft_net *net, raft_id id)
 {
     struct net_peer *peer = net->peers;
@@ -51,29 +53,28 @@ static void hang_up(struct net_peer *peer)
             net_conn_close(peer->dialled[lane], 0);
 }
 
-/* Time-outs say nothing about the other process; these say that it is not there. */
-static bool means_death(int status)
-{
-    return status == UV_EOF || status == UV_ECONNRESET || status == UV_ECONNREFUSED ||
-           status == UV_EPIPE;
-}
-
-void net_peer_lost(struct net_peer *peer, int status)
-{
-    struct raft_net *net = peer->net;
-    if (net->closing || peer->told_lost || !means_death(status))
-        return;
-    peer->told_lost = true;
-    net->callbacks.on_peer_lost(net->callbacks.ctx, peer->id);
-}
-
+/*
+ * That a connection broke says little: a middlebox, a proxy or an overflowing queue does that too,
+ * and a leader is not to be replaced for it. That nobody listens at its address any more says that
+ * the process has died. So a peer that was up is dialled again at once, and lost if that is
+ * refused. A process that is just dying may still take a connection, and reset it: a few tries.
+ */
 static void on_broken(struct net_conn *c, int status)
 {
     struct net_peer *peer = c->peer;
+    struct raft_net *net = peer->net;
+    if (peer->up)
+        peer->probes = LOST_PROBES;
     peer->dialled[c->lane] = NULL;
     peer->up = false;
     hang_up(peer);
-    net_peer_lost(peer, status);
+    if (status == UV_ECONNREFUSED && !net->closing && !peer->told_lost) {
+        peer->told_lost = true;
+        net->callbacks.on_peer_lost(net->callbacks.ctx, peer->id);
+    } else if (status < 0 && status != UV_ECONNREFUSED && peer->probes > 0) {
+        peer->probes--;
+        net_peer_dial(peer);
+    }
 }
 
 /* ---- Dialling ---- */
