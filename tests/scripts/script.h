@@ -66,9 +66,12 @@ struct script {
 
 /* Which messages a command is about. */
 struct script_filter {
-    raft_id from, to; /* 0: any */
-    uint32_t kinds;   /* a bit each; 0: all */
-    uint32_t most;    /* messages; 0: any number */
+    uint32_t link_count; /* 0: all */
+    struct {
+        raft_id from, to; /* 0: any */
+    } links[SCRIPT_NODES];
+    uint32_t kinds; /* a bit each; 0: all */
+    uint32_t most;  /* messages; 0: any number */
 };
 
 /* ---- script_world.c ---- */

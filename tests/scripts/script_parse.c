@@ -81,11 +81,15 @@ bool script_parse_filter(char **words, uint32_t count, struct script_filter *f)
     for (uint32_t i = 0; i < count; i++) {
         enum raft_msg_kind kind = parse_kind(words[i]);
         uint64_t most;
+        raft_id from, to;
         if (kind)
             f->kinds |= 1u << kind;
         else if (script_parse_number(words[i], &most))
             f->most = (uint32_t)most;
-        else if (!script_parse_link(words[i], &f->from, &f->to))
+        else if (f->link_count < SCRIPT_NODES && script_parse_link(words[i], &from, &to)) {
+            f->links[f->link_count].from = from;
+            f->links[f->link_count++].to = to;
+        } else
             return false;
     }
     return true;

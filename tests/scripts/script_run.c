@@ -42,7 +42,7 @@ static const char *do_deliver(struct script *s, struct script_words w)
     if (once)
         w = (struct script_words){w.word + 1, w.count - 1};
     if (!script_parse_filter(w.word, w.count, &f))
-        return "deliver [once] [FROM->TO] [KIND]... [MOST]";
+        return "deliver [once] [FROM->TO]... [KIND]... [MOST]";
     script_deliver(s, f, !once);
     return NULL;
 }
@@ -51,7 +51,7 @@ static const char *do_drop(struct script *s, struct script_words w)
 {
     struct script_filter f;
     if (!script_parse_filter(w.word, w.count, &f))
-        return "drop [FROM->TO] [KIND]... [MOST]";
+        return "drop [FROM->TO]... [KIND]... [MOST]";
     script_drop(s, f);
     return NULL;
 }
@@ -60,7 +60,7 @@ static const char *do_duplicate(struct script *s, struct script_words w)
 {
     struct script_filter f;
     if (!script_parse_filter(w.word, w.count, &f))
-        return "duplicate [FROM->TO] [KIND]... [MOST]";
+        return "duplicate [FROM->TO]... [KIND]... [MOST]";
     script_duplicate(s, f);
     return NULL;
 }

@@ -169,8 +169,11 @@ void script_install(struct script *s, struct script_node *n, uint64_t index)
 
 static bool matches(const struct script_filter *f, const struct raft_msg *m)
 {
-    return (f->from == 0 || f->from == m->from) && (f->to == 0 || f->to == m->to) &&
-           (f->kinds == 0 || f->kinds & 1u << m->kind);
+    bool on_link = f->link_count == 0;
+    for (uint32_t i = 0; i < f->link_count; i++)
+        on_link |= (f->links[i].from == 0 || f->links[i].from == m->from) &&
+                   (f->links[i].to == 0 || f->links[i].to == m->to);
+    return on_link && (f->kinds == 0 || f->kinds & 1u << m->kind);
 }
 
 /* The oldest message in flight that matches, from place `from` on, or UINT32_MAX. */
