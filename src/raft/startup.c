@@ -61,13 +61,13 @@ static int start_over(struct raft_log *log, struct raft_log_recovered *recovered
                 "hold: the log starts over behind it",
                 (uintmax_t)start->applied_index, (uintmax_t)recovered->last_index);
     int status = start->sync(start->ctx);
-    if (status == 0)
-        status = raft_log_restart(log, start->applied_index, start->applied_term);
     if (status < 0) {
-        snprintf(why, RAFT_DRIVER_WHY_BYTES, "%s cannot be started over: %s", start->log_dir,
+        snprintf(why, RAFT_DRIVER_WHY_BYTES,
+                 "%s cannot be started over, since store.db cannot be synced: %s", start->log_dir,
                  strerror(-status));
         return status;
     }
+    raft_log_restart(log, start->applied_index, start->applied_term);
     *recovered = (struct raft_log_recovered){.hard = recovered->hard,
                                              .base_index = start->applied_index,
                                              .base_term = start->applied_term,

@@ -10,7 +10,7 @@
 
 #define MAGIC 0x31676f6c74666172u /* "raftlog1" */
 
-enum { RECORD_CRC_AT = 21 };
+enum { HEADER_VERSION_AT = 8, HEADER_CRC_AT = 72, RECORD_CRC_AT = 21 };
 
 /* ---- Header ---- */
 
@@ -31,6 +31,21 @@ void format_header_encode(const struct format_header *h, uint8_t out[FORMAT_SECT
     bytes_put_u32(&w, crc32c(0, out, bytes_written(&w)));
 }
 
+/* Whether it would be whole if the version were one that we know: then that is what is damaged. */
+static bool is_ours_but_for_version(const uint8_t in[FORMAT_SECTOR_BYTES])
+{
+    uint8_t header[FORMAT_SECTOR_BYTES];
+    memcpy(header, in, sizeof(header));
+    for (uint32_t version = 1; version <= FORMAT_VERSION; version++) {
+        struct bytes_writer w = bytes_writer(header + HEADER_VERSION_AT, sizeof(version));
+        struct bytes_reader crc = bytes_reader(header + HEADER_CRC_AT, sizeof(uint32_t));
+        bytes_put_u32(&w, version);
+        if (bytes_get_u32(&crc) == crc32c(0, header, HEADER_CRC_AT))
+            return true;
+    }
+    return false;
+}
+
 int format_header_decode(struct format_header *h, const uint8_t in[FORMAT_SECTOR_BYTES])
 {
     struct bytes_reader r = bytes_reader(in, FORMAT_SECTOR_BYTES);
@@ -38,7 +53,7 @@ int format_header_decode(struct format_header *h, const uint8_t in[FORMAT_SECTOR
         return -EUCLEAN;
     uint32_t version = bytes_get_u32(&r);
     if (version > FORMAT_VERSION)
-        return -EPROTO;
+        return is_ours_but_for_version(in) ? -EUCLEAN : -EPROTO;
     h->incarnation = bytes_get_u64(&r);
     h->number = bytes_get_u64(&r);
     h->first_batch = bytes_get_u64(&r);
@@ -47,8 +62,7 @@ int format_header_decode(struct format_header *h, const uint8_t in[FORMAT_SECTOR
     h->hard.term = bytes_get_u64(&r);
     h->hard.vote = bytes_get_u64(&r);
     h->chain = bytes_get_u32(&r);
-    size_t covered = (size_t)(r.at - in);
-    return version == FORMAT_VERSION && bytes_get_u32(&r) == crc32c(0, in, covered) ? 0 : -EUCLEAN;
+    return version > 0 && bytes_get_u32(&r) == crc32c(0, in, HEADER_CRC_AT) ? 0 : -EUCLEAN;
 }
 
 /* ---- Streams in sectors ---- */

@@ -12,8 +12,7 @@
  *
  * last_index and last_term name the log's last entry when the segment was begun, which is where the
  * log begins once the older segments are gone; the hard state is repeated so that they can go. A
- * header that names another end than the log's starts the log over there: what came before it does
- * not count any more. A batch is what one sync covers:
+ * batch is what one sync covers:
  *
  *     sector      u32 tag (the batch's number, never 0)  508 bytes of the batch's stream
  *     stream      u32 sectors  u32 crc of it, then records, the last of kind END, then zeroes
@@ -40,7 +39,7 @@
 #include "raft/raft.h"
 
 enum {
-    FORMAT_VERSION = 1,
+    FORMAT_VERSION = 2, /* 1 knew no FORMAT_RESTART */
     FORMAT_SECTOR_BYTES = 512,
     FORMAT_TAG_BYTES = 4,
     FORMAT_STREAM_BYTES = FORMAT_SECTOR_BYTES - FORMAT_TAG_BYTES, /* of a sector */
@@ -53,6 +52,7 @@ enum format_kind {
     FORMAT_TRUNCATE = 16, /* index: this entry and all behind it are dropped */
     FORMAT_HARD = 17,     /* term, and index: the vote */
     FORMAT_END = 18,
+    FORMAT_RESTART = 19, /* every entry goes; the log begins behind this one */
 };
 
 struct format_header {

@@ -41,7 +41,7 @@ struct raft_log {
     pthread_t keeper;
 
     pthread_mutex_t lock;
-    pthread_cond_t submitted;     /* lock */
+    pthread_cond_t writer_wanted; /* lock; something was submitted, or there is room */
     pthread_cond_t read_asked;    /* lock */
     pthread_cond_t keeper_wanted; /* lock */
     bool closing;                 /* lock */
@@ -55,6 +55,13 @@ struct raft_log {
     uint32_t segment_capacity;    /* lock */
     uint64_t oldest_file;         /* lock; number of a segment; those before the first one go */
     uint64_t compact_index;       /* lock; entries up to here are no longer needed */
+    uint32_t reserve_jobs;        /* lock; submitted and not written, that may use the reserve */
+    bool has_spare;               /* lock; SEGMENT_SPARE is there */
+    bool has_reserve;             /* lock; SEGMENT_RESERVE is there */
+    bool in_reserve;              /* lock; the segment at hand was it, and there is no other yet */
+    bool spare_wanted;            /* lock; the segment at hand is filling up */
+    bool full;                    /* lock; as on_space() has told it */
+    bool keeper_closing;          /* lock; the writer has ended */
 
     /* The writer thread's own, once it runs. */
     int fd;
@@ -80,6 +87,9 @@ void *log_writer_run(void *log);
 void *log_reader_run(void *log);
 void *log_keeper_run(void *log);
 
+/* Writes and syncs these jobs at once; nothing was submitted yet, or it is the writer's thread. */
+void log_write(struct raft_log *log, struct log_job *jobs, uint64_t stream_bytes);
+
 /* Says so, if it was not said within the last minute: *reported_us is when. */
 void log_report_failure(const struct raft_log *log, uint64_t *reported_us, const char *what,
                         int status);
@@ -96,11 +106,26 @@ void log_forget_configs(struct raft_log *log, uint64_t from);
 
 /* ---- roll.c ---- */
 
-/* Begins the next segment at the log's present end. The writer's thread; 0 or a negative errno. */
-int log_begin_segment(struct raft_log *log);
+/* Where the next batch can go. */
+enum log_room {
+    LOG_ROOM_NONE = 0,
+    LOG_ROOM_HERE,
+    LOG_ROOM_SPARE,
+    LOG_ROOM_RESERVE,
+    LOG_ROOM_MADE, /* a segment made at once: the log's first */
+};
 
-/* Begins the next segment behind an entry that is none of the log's; all that is held goes. */
-int log_start_over(struct raft_log *log, uint64_t index, uint64_t term);
+/* Under the lock, the writer's thread. */
+enum log_room log_find_room(const struct raft_log *log, uint32_t sectors);
+
+/* Under the lock: the keeper sees to it that the next segment is there in time. */
+void log_want_spare(struct raft_log *log);
+
+/* Begins the next segment at the log's present end. The writer's thread; 0 or a negative errno. */
+int log_begin_segment(struct raft_log *log, enum log_room room);
+
+/* A failed sync ends the process: the page cache may call clean what never reached the disk. */
+void log_sync_failed(const struct raft_log *log, int status) __attribute__((noreturn));
 
 /* Under the lock: changes of the index that the segments must know of. */
 void log_add_segment(struct raft_log *log, uint64_t number, uint64_t before);

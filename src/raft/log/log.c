@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/memory.h"
@@ -31,8 +32,11 @@ static int open_segments(struct raft_log *log, bool *torn, char why[RAFT_LOG_WHY
         return -errno;
     }
     int status = segment_list(log->dir, &numbers, &count);
+    segment_sweep(log->dir);
+    log->has_spare = segment_is_made(log->dir, SEGMENT_SPARE, log->options.segment_bytes);
+    log->has_reserve = segment_is_made(log->dir, SEGMENT_RESERVE, log->options.segment_bytes);
     if (status == 0 && log->options.create) {
-        status = count ? -EEXIST : log_begin_segment(log);
+        status = count ? -EEXIST : log_begin_segment(log, LOG_ROOM_MADE);
         log->oldest_file = 1;
         if (status < 0)
             snprintf(why, RAFT_LOG_WHY_BYTES, "no log can be made in %s: %s", log->dir,
@@ -46,6 +50,7 @@ static int open_segments(struct raft_log *log, bool *torn, char why[RAFT_LOG_WHY
         status = -EUCLEAN;
     } else {
         status = log_replay(log, numbers, count, torn, why);
+        log_want_spare(log);
     }
     memory_free(numbers);
     return status;
@@ -58,7 +63,7 @@ static void free_log(struct raft_log *log)
     if (log->fd >= 0)
         close(log->fd);
     pthread_mutex_destroy(&log->lock);
-    pthread_cond_destroy(&log->submitted);
+    pthread_cond_destroy(&log->writer_wanted);
     pthread_cond_destroy(&log->read_asked);
     pthread_cond_destroy(&log->keeper_wanted);
     memory_free(log->segments);
@@ -95,9 +100,13 @@ int raft_log_open(const struct raft_log_options *options, struct raft_log **out,
     log->reads_end = &log->reads;
     log_index_init(&log->index, 0, 0);
     pthread_mutex_init(&log->lock, NULL);
-    pthread_cond_init(&log->submitted, NULL);
+    pthread_cond_init(&log->writer_wanted, NULL);
     pthread_cond_init(&log->read_asked, NULL);
-    pthread_cond_init(&log->keeper_wanted, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&log->keeper_wanted, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     int status = open_segments(log, &torn, why);
     if (status < 0) {
         free_log(log);
@@ -119,21 +128,19 @@ int raft_log_open(const struct raft_log_options *options, struct raft_log **out,
     return 0;
 }
 
-int raft_log_restart(struct raft_log *log, uint64_t index, uint64_t term)
-{
-    return log_start_over(log, index, term);
-}
-
 void raft_log_close(struct raft_log *log)
 {
     pthread_mutex_lock(&log->lock);
     log->closing = true;
-    pthread_cond_signal(&log->submitted);
+    pthread_cond_signal(&log->writer_wanted);
     pthread_cond_signal(&log->read_asked);
-    pthread_cond_signal(&log->keeper_wanted);
     pthread_mutex_unlock(&log->lock);
     pthread_join(log->writer, NULL);
     pthread_join(log->reader, NULL);
+    pthread_mutex_lock(&log->lock);
+    log->keeper_closing = true;
+    pthread_cond_signal(&log->keeper_wanted);
+    pthread_mutex_unlock(&log->lock);
     pthread_join(log->keeper, NULL);
     free_log(log);
 }
@@ -145,25 +152,34 @@ static uint64_t entry_bytes(const struct raft_entry *e)
     return format_record_bytes(e->payload ? e->payload->bytes : 0);
 }
 
-/* A job of the write's entries from `from` on, as many as one batch holds, but at least one. */
+/*
+ * A job of the write's entries from `from` on, as many as one batch holds, but at least one. The
+ * first one has all else that is to be written, too.
+ */
 static struct log_job *new_job(const struct raft_log *log, const struct raft_log_write *write,
                                uint32_t from)
 {
-    uint32_t count = 0;
-    uint64_t stream_bytes = 2 * FORMAT_RECORD_HEADER_BYTES; /* truncation and hard state */
-    while (
-        from + count < write->count &&
-        (count == 0 || stream_bytes + entry_bytes(&write->entries[from + count]) <= log->job_bytes))
-        stream_bytes += entry_bytes(&write->entries[from + count++]);
+    struct raft_log_write w = {.reserve = write->reserve};
+    if (from == 0)
+        w = *write;
+    uint64_t stream_bytes =
+        format_record_bytes(0) * ((w.restart_index != 0) + (w.truncate_from != 0) + w.has_hard);
+    w.count = 0;
+    while (from + w.count < write->count &&
+           (w.count == 0 ||
+            stream_bytes + entry_bytes(&write->entries[from + w.count]) <= log->job_bytes))
+        stream_bytes += entry_bytes(&write->entries[from + w.count++]);
 
-    struct log_job *job = memory_alloc(sizeof(*job) + count * sizeof(job->entries[0]));
-    job->next = NULL;
-    job->write = (struct raft_log_write){.count = count, .entries = job->entries};
-    job->stream_bytes = stream_bytes;
-    for (uint32_t i = 0; i < count; i++) {
+    struct log_job *job = memory_alloc(sizeof(*job) + w.count * sizeof(job->entries[0]));
+    for (uint32_t i = 0; i < w.count; i++) {
         job->entries[i] = write->entries[from + i];
         buf_ref(job->entries[i].payload);
     }
+    w.id = 0;
+    w.entries = job->entries;
+    job->next = NULL;
+    job->write = w;
+    job->stream_bytes = stream_bytes;
     return job;
 }
 
@@ -175,19 +191,27 @@ static struct log_job *new_job(const struct raft_log *log, const struct raft_log
 void raft_log_submit(struct raft_log *log, const struct raft_log_write *write)
 {
     struct log_job *first = new_job(log, write, 0), *last = first;
-    first->write.restart_index = write->restart_index;
-    first->write.restart_term = write->restart_term;
-    first->write.truncate_from = write->truncate_from;
-    first->write.has_hard = write->has_hard;
-    first->write.hard = write->hard;
-    for (uint32_t from = first->write.count; from < write->count; from += last->write.count)
+    uint32_t jobs = 1;
+    for (uint32_t from = first->write.count; from < write->count; from += last->write.count, jobs++)
         last = last->next = new_job(log, write, from);
     last->write.id = write->id;
     pthread_mutex_lock(&log->lock);
     *log->jobs_end = first;
     log->jobs_end = &last->next;
-    pthread_cond_signal(&log->submitted);
+    log->reserve_jobs += write->reserve ? jobs : 0;
+    pthread_cond_signal(&log->writer_wanted);
     pthread_mutex_unlock(&log->lock);
+}
+
+void raft_log_restart(struct raft_log *log, uint64_t index, uint64_t term)
+{
+    const struct raft_log_write write = {
+        .restart_index = index, .restart_term = term, .reserve = true};
+    struct log_job *job = new_job(log, &write, 0);
+    pthread_mutex_lock(&log->lock);
+    log->reserve_jobs++;
+    pthread_mutex_unlock(&log->lock);
+    log_write(log, job, LOG_BATCH_OVERHEAD_BYTES + job->stream_bytes);
 }
 
 void raft_log_read(struct raft_log *log, const struct raft_log_read *read)

@@ -7,7 +7,8 @@
  * is the layout, recover.h the rules by which a torn tail is told from corruption.
  *
  * Threads: raft_log_submit(), raft_log_read() and raft_log_compact() are called by the loop thread
- * and never wait for the disk; on_durable runs on the writer thread, on_read on the reader thread.
+ * and never wait for the disk; on_durable runs on the writer thread, on_read on the reader thread,
+ * on_space on the keeper thread.
  */
 #ifndef RAFTFS_RAFT_LOG_H
 #define RAFTFS_RAFT_LOG_H
@@ -39,6 +40,11 @@ struct raft_log_options {
      * process, since what the page cache holds afterwards is unknown.
      */
     void (*on_durable)(void *ctx, uint64_t write_id);
+    /*
+     * The disk has no room for the log's next segment, or has again; at first it has. While it has
+     * not, writes without `reserve` may wait. The keeper's thread; NULL: nobody asks.
+     */
+    void (*on_space)(void *ctx, bool full);
 };
 
 /* What recovery found. The arrays belong to the log and stay until the first submit. */
@@ -69,6 +75,10 @@ int raft_log_open(const struct raft_log_options *options, struct raft_log **out,
  * restart_index, if it is not 0, comes before all else: every entry goes, and the log begins behind
  * (restart_index, restart_term) with the hard state that it had. A crash leaves the old log whole,
  * or that beginning.
+ *
+ * A full disk takes writes only as far as the segments go that were made ahead; what finds no room
+ * waits, and what comes behind waits with it. `reserve` is for writes that free space or that the
+ * cluster cannot do without: they, and what waits before them, may use a segment kept for this.
  */
 struct raft_log_write {
     uint64_t id;
@@ -79,6 +89,7 @@ struct raft_log_write {
     const struct raft_entry *entries;
     bool has_hard;
     struct raft_hard_state hard;
+    bool reserve;
 };
 void raft_log_submit(struct raft_log *log, const struct raft_log_write *write);
 
@@ -102,14 +113,15 @@ void raft_log_read(struct raft_log *log, const struct raft_log_read *read);
  */
 void raft_log_compact(struct raft_log *log, uint64_t index);
 
-/* What the log's files take on the disk. Any thread. */
+/* What the log's segments take on the disk, but for those made ahead. Any thread. */
 uint64_t raft_log_bytes(struct raft_log *log);
 
 /*
  * Starts over behind index: all entries go, the hard state stays. For a state machine that is ahead
- * of its log. Called before the first submit; synchronous. 0 or a negative errno.
+ * of its log. Called before the first submit; synchronous, and tried until it
+ * succeeds, as every write is.
  */
-int raft_log_restart(struct raft_log *log, uint64_t index, uint64_t term);
+void raft_log_restart(struct raft_log *log, uint64_t index, uint64_t term);
 
 /* Writes what was submitted, syncs, stops the threads, frees. */
 void raft_log_close(struct raft_log *log);

@@ -3,12 +3,9 @@
  * replay.c - recovering a log: its segments are read in order, and what they say is done again.
  *
  * A log may begin at any segment, whose header says where it stands: older ones were dropped. They
- * go oldest first, and a crash may leave any number of them, so two things are met here that no
- * running log shows. Behind a segment that starts the log over (its header does not name the end of
- * the one before) the older ones mean nothing more and are dropped again. And the first segment
- * left may hold entries that a truncation in a later one drops, together with entries of segments
- * that are gone: then the log is taken up at the first entry behind that truncation, which is its
- * base from then on.
+ * go oldest first, and a crash may leave any number of them. So the first one left may hold entries
+ * that a truncation in a later one drops, together with entries of segments that are gone: then the
+ * log is taken up at the first entry behind that truncation, which is its base from then on.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,12 +23,12 @@ struct replay {
     struct raft_log *log;
     uint8_t *image; /* of a segment */
     uint64_t number;
-    bool first;    /* it is the oldest one */
-    bool last;     /* it is the newest one */
-    bool headless; /* the log's first entries may have been dropped halfway */
-    bool
-        baseless; /* the next entry is the base: of what lies before it not even the term is held */
-    bool torn;    /* the newest one's last batch is unfinished */
+    bool first;     /* it is the oldest one */
+    bool last;      /* it is the newest one */
+    bool restarted; /* a record of the log says where it begins */
+    /* The next entry is the base: of what lies before it not even the term is held. */
+    bool baseless;
+    bool torn;       /* the newest one's last batch is unfinished */
     const char *bad; /* a record that no writer would write */
     char *why;       /* RAFT_LOG_WHY_BYTES */
 };
@@ -82,7 +79,7 @@ static void on_truncation(struct replay *p, uint64_t from)
     if (from > log->index.base_index) {
         log_truncate_index(log, from);
         log_forget_configs(log, from);
-    } else if (p->headless && from > 0) {
+    } else if (from > 0 && !p->restarted) {
         p->baseless = true;
         log_restart_index(log, from - 1, 0);
     } else {
@@ -105,6 +102,11 @@ static void on_record(void *ctx, uint32_t batch_offset, const struct format_reco
     case RAFT_ENTRY_COMMAND:
     case RAFT_ENTRY_CONFIG:
         on_entry(p, r, &place, payload);
+        break;
+    case FORMAT_RESTART:
+        p->baseless = false;
+        p->restarted = true;
+        log_restart_index(p->log, r->index, r->term);
         break;
     case FORMAT_TRUNCATE:
         on_truncation(p, r->index);
@@ -169,21 +171,20 @@ static int load(struct replay *p)
     return status;
 }
 
-/* Where the segment stands in the log, by its header. */
-static void place_segment(struct replay *p, const struct format_header *h)
+/* The oldest segment's header says where the log begins, the others must agree with what it holds.
+ */
+static int place_segment(struct replay *p, const struct format_header *h)
 {
     struct raft_log *log = p->log;
-    bool goes_on = !p->first && h->last_index == log->index.last_index &&
-                   h->last_term == log_index_term(&log->index, h->last_index);
-    if (!goes_on) {
-        p->headless = p->first;
-        p->baseless = false;
-        log_restart_index(log, h->last_index, h->last_term);
-        log->segment_count = 0;
-    }
     log_add_segment(log, p->number, h->last_index);
+    if (p->first)
+        log_restart_index(log, h->last_index, h->last_term);
+    else if (h->last_index != log->index.last_index ||
+             (!p->baseless && h->last_term != log_index_term(&log->index, h->last_index)))
+        return corrupt(p, p->number, 0, "it does not continue the segment before it");
     log->hard = h->hard;
     log->number = p->number;
+    return 0;
 }
 
 static int replay_segment(struct replay *p)
@@ -193,9 +194,10 @@ static int replay_segment(struct replay *p)
     int status = load(p);
     if (status == 0)
         status = check_header(p, &h);
+    if (status == 0)
+        status = place_segment(p, &h);
     if (status < 0)
         return status;
-    place_segment(p, &h);
     struct recover_result r = recover_scan(p->image, log->options.segment_bytes, &h, on_record, p);
     if (r.end == RECOVER_CORRUPT || p->bad || (r.end == RECOVER_TORN && !p->last))
         return corrupt(p, p->number, r.end_offset, p->bad ? p->bad : "a batch is damaged");

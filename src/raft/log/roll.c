@@ -1,18 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * roll.c - the log moves on to its next segment, at its end or behind some other entry, and knows
- * which entries its first segments are kept for.
+ * roll.c - the log moves on to its next segment, and knows which entries its segments hold.
  *
  * A segment is begun with a header from which the log can be recovered without the older ones, and
- * becomes part of the log in one moment, by the rename that gives it its name. So starting the log
- * over is beginning a segment whose header names another end than the log's: before that moment a
- * crash leaves the old log, after it the empty one, whatever becomes of the old files.
+ * becomes part of the log in one moment, by the rename that gives it its name.
+ *
+ * The files are made ahead (keeper.c). When the disk is full there is one more, the reserve, for
+ * writes that free space or keep the cluster alive, and for those only: what was submitted before
+ * such a write goes with it, since a log has an order. Where not even a reserve could be made, the
+ * last part of each segment is kept for them.
  */
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/memory.h"
+#include "base/report.h"
 #include "raft/log/internal.h"
+
+enum {
+    KEPT_DIVISOR = 8,  /* of a segment, without a reserve */
+    SPARE_DIVISOR = 4, /* the part of a segment after which the next one is made */
+};
 
 /* ---- What the segments hold ---- */
 
@@ -37,8 +46,10 @@ void log_restart_index(struct raft_log *log, uint64_t index, uint64_t term)
 {
     log_index_restart(&log->index, index, term);
     log_forget_configs(log, 0);
-    for (uint32_t i = 0; i < log->segment_count; i++)
-        log->segments[i].before = index;
+    log->segments[0] = log->segments[log->segment_count - 1];
+    log->segments[0].before = index;
+    log->segment_count = 1;
+    pthread_cond_signal(&log->keeper_wanted);
 }
 
 void log_drop_segments(struct raft_log *log, uint64_t index)
@@ -53,10 +64,56 @@ void log_drop_segments(struct raft_log *log, uint64_t index)
     memmove(log->segments, log->segments + gone, log->segment_count * sizeof(*log->segments));
 }
 
+/* ---- Room ---- */
+
+enum log_room log_find_room(const struct raft_log *log, uint32_t sectors)
+{
+    uint32_t left = (log->options.segment_bytes - log->offset) / FORMAT_SECTOR_BYTES;
+    uint32_t kept = log->options.segment_bytes / FORMAT_SECTOR_BYTES / KEPT_DIVISOR;
+    bool reserve = log->reserve_jobs > 0;
+    bool here = sectors <= left;
+    if (here && !reserve && log->in_reserve)
+        return LOG_ROOM_NONE;
+    if (here && !reserve && !log->has_reserve && log->offset > FORMAT_SECTOR_BYTES)
+        here = left - sectors >= kept;
+    if (here)
+        return LOG_ROOM_HERE;
+    if (log->has_spare)
+        return LOG_ROOM_SPARE;
+    return reserve && log->has_reserve ? LOG_ROOM_RESERVE : LOG_ROOM_NONE;
+}
+
+void log_want_spare(struct raft_log *log)
+{
+    if (log->spare_wanted || log->offset <= log->options.segment_bytes / SPARE_DIVISOR)
+        return;
+    log->spare_wanted = true;
+    pthread_cond_signal(&log->keeper_wanted);
+}
+
 /* ---- The next segment ---- */
 
-/* Begins one behind (last_index, last_term); the log does not know of it yet. */
-static int begin(struct raft_log *log, uint64_t last_index, uint64_t last_term)
+void log_sync_failed(const struct raft_log *log, int status)
+{
+    report_fatal("log: a sync fails in %s: %s. What the disk holds is unknown: mend it and start "
+                 "this node again",
+                 log->dir, strerror(-status));
+}
+
+/* Takes a file that was made ahead, or makes one. */
+static int take(struct raft_log *log, enum log_room room, const struct format_header *h)
+{
+    const char *name = room == LOG_ROOM_SPARE     ? SEGMENT_SPARE
+                       : room == LOG_ROOM_RESERVE ? SEGMENT_RESERVE
+                                                  : SEGMENT_FIRST;
+    int status = 0;
+    if (room == LOG_ROOM_MADE)
+        status = segment_make(log->dir, name, log->options.segment_bytes, NULL, NULL);
+    return status < 0 ? status : segment_begin(log->dir, name, h);
+}
+
+/* Begins the next file; the index does not know of it yet. */
+static int begin(struct raft_log *log, enum log_room room, uint64_t last_index, uint64_t last_term)
 {
     struct format_header h = {.incarnation = log->options.incarnation,
                               .number = log->number + 1,
@@ -65,9 +122,22 @@ static int begin(struct raft_log *log, uint64_t last_index, uint64_t last_term)
                               .last_term = last_term,
                               .hard = log->hard,
                               .chain = log->chain};
-    int fd = segment_create(log->dir, &h, log->options.segment_bytes);
-    if (fd < 0)
-        return fd;
+    int fd = take(log, room, &h);
+    int status = fd < 0 ? fd : file_sync_dir(log->dir);
+    if (fd >= 0 && status < 0)
+        log_sync_failed(log, status);
+    pthread_mutex_lock(&log->lock);
+    if (room == LOG_ROOM_SPARE)
+        log->has_spare = false;
+    if (room == LOG_ROOM_RESERVE)
+        log->has_reserve = false;
+    if (status == 0)
+        log->in_reserve = room == LOG_ROOM_RESERVE;
+    log->spare_wanted = status < 0;
+    pthread_cond_signal(&log->keeper_wanted);
+    pthread_mutex_unlock(&log->lock);
+    if (status < 0)
+        return status;
     if (log->fd >= 0)
         close(log->fd);
     log->fd = fd;
@@ -76,30 +146,16 @@ static int begin(struct raft_log *log, uint64_t last_index, uint64_t last_term)
     return 0;
 }
 
-int log_begin_segment(struct raft_log *log)
+int log_begin_segment(struct raft_log *log, enum log_room room)
 {
     pthread_mutex_lock(&log->lock);
     uint64_t last = log->index.last_index, term = log_index_term(&log->index, last);
     pthread_mutex_unlock(&log->lock);
-    int status = begin(log, last, term);
+    int status = begin(log, room, last, term);
     if (status < 0)
         return status;
     pthread_mutex_lock(&log->lock);
     log_add_segment(log, log->number, last);
-    pthread_mutex_unlock(&log->lock);
-    return 0;
-}
-
-int log_start_over(struct raft_log *log, uint64_t index, uint64_t term)
-{
-    int status = begin(log, index, term);
-    if (status < 0)
-        return status;
-    pthread_mutex_lock(&log->lock);
-    log_restart_index(log, index, term);
-    log->segment_count = 0;
-    log_add_segment(log, log->number, index);
-    pthread_cond_signal(&log->keeper_wanted);
     pthread_mutex_unlock(&log->lock);
     return 0;
 }

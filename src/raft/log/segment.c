@@ -8,12 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "base/memory.h"
 
-enum { ZERO_BYTES = 1024 * 1024 };
+enum { PIECE_BYTES = 1024 * 1024 };
 
 void segment_path(const char *dir, uint64_t number, char path[SEGMENT_PATH_BYTES])
 {
@@ -46,38 +47,106 @@ int segment_write(int fd, const void *data, uint32_t bytes, uint32_t offset)
     return 0;
 }
 
-/* Zeroes that were really written: fallocate() alone would leave each sync metadata to change. */
-static int fill(int fd, const struct format_header *header, uint32_t bytes)
+static void name_path(const char *dir, const char *name, const char *suffix,
+                      char path[SEGMENT_PATH_BYTES])
 {
-    uint8_t *zeroes = memory_zalloc(ZERO_BYTES);
-    int status = 0;
-    for (uint32_t at = 0; status == 0 && at < bytes; at += ZERO_BYTES)
-        status = segment_write(fd, zeroes, bytes - at < ZERO_BYTES ? bytes - at : ZERO_BYTES, at);
-    if (status == 0) {
-        format_header_encode(header, zeroes);
-        status = segment_write(fd, zeroes, FORMAT_SECTOR_BYTES, 0);
-    }
-    memory_free(zeroes);
-    return status == 0 && fsync(fd) < 0 ? -errno : status;
+    snprintf(path, SEGMENT_PATH_BYTES, "%s/%s%s", dir, name, suffix);
 }
 
-int segment_create(const char *dir, const struct format_header *header, uint32_t bytes)
+/* A look at the free space, so that a full disk is not written to in vain again and again. */
+static bool has_room(const char *dir, uint32_t bytes)
+{
+    struct statvfs v;
+    if (statvfs(dir, &v) < 0)
+        return true;
+    uint64_t blocks = geteuid() == 0 ? v.f_bfree : v.f_bavail;
+    return blocks >= bytes / v.f_frsize + 1;
+}
+
+static int allocate(int fd, uint32_t bytes)
+{
+    int status;
+    do
+        status = fallocate(fd, 0, 0, bytes) < 0 ? -errno : 0;
+    while (status == -EINTR);
+    return status == -EOPNOTSUPP ? 0 : status;
+}
+
+/*
+ * Zeroes that were really written: fallocate() alone would leave each sync metadata to change. In
+ * pieces, each synced, so that no heap of dirty pages stands before another file's sync.
+ */
+static int fill(int fd, uint32_t bytes, bool (*stop)(void *ctx), void *ctx)
+{
+    uint8_t *zeroes = memory_zalloc(PIECE_BYTES);
+    int status = allocate(fd, bytes);
+    for (uint32_t at = 0; status == 0 && at < bytes; at += PIECE_BYTES) {
+        status = segment_write(fd, zeroes, bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES, at);
+        if (status == 0 && fdatasync(fd) < 0)
+            status = -errno;
+        if (status == 0 && stop && stop(ctx))
+            status = -ECANCELED;
+    }
+    memory_free(zeroes);
+    return status;
+}
+
+int segment_make(const char *dir, const char *name, uint32_t bytes, bool (*stop)(void *ctx),
+                 void *ctx)
 {
     char aside[SEGMENT_PATH_BYTES], path[SEGMENT_PATH_BYTES];
-    snprintf(aside, sizeof(aside), "%s/new", dir);
-    segment_path(dir, header->number, path);
+    name_path(dir, name, ".new", aside);
+    name_path(dir, name, "", path);
+    if (!has_room(dir, bytes))
+        return -ENOSPC;
     int fd = open(aside, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
-    int status = fill(fd, header, bytes);
+    int status = fill(fd, bytes, stop, ctx);
+    close(fd);
     if (status == 0 && rename(aside, path) < 0)
         status = -errno;
-    if (status == 0)
-        status = file_sync_dir(dir);
+    if (status < 0)
+        unlink(aside);
+    return status;
+}
+
+bool segment_is_made(const char *dir, const char *name, uint32_t bytes)
+{
+    char path[SEGMENT_PATH_BYTES];
+    struct stat st;
+    name_path(dir, name, "", path);
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == bytes;
+}
+
+void segment_sweep(const char *dir)
+{
+    static const char *const names[] = {SEGMENT_SPARE, SEGMENT_RESERVE, SEGMENT_FIRST};
+    char path[SEGMENT_PATH_BYTES];
+    for (uint32_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        name_path(dir, names[i], ".new", path);
+        unlink(path);
+    }
+    name_path(dir, SEGMENT_FIRST, "", path);
+    unlink(path);
+}
+
+int segment_begin(const char *dir, const char *name, const struct format_header *header)
+{
+    char from[SEGMENT_PATH_BYTES], to[SEGMENT_PATH_BYTES];
+    uint8_t sector[FORMAT_SECTOR_BYTES];
+    name_path(dir, name, "", from);
+    segment_path(dir, header->number, to);
+    format_header_encode(header, sector);
+    int fd = open(from, O_RDWR | O_CLOEXEC);
+    int status = fd < 0 ? -errno : segment_write(fd, sector, sizeof(sector), 0);
+    if (status == 0 && (fdatasync(fd) < 0 || rename(from, to) < 0))
+        status = -errno;
     if (status == 0)
         return fd;
-    close(fd);
-    unlink(aside);
+    if (fd >= 0)
+        close(fd);
+    unlink(from); /* after a failed sync nobody knows what it holds */
     return status;
 }
 

@@ -58,34 +58,37 @@ static bool write_batch(struct raft_log *log, uint32_t sectors)
         log_pause_before_retry();
     }
     if (fdatasync(log->fd) < 0)
-        report_fatal(
-            "log: a sync fails in %s: %s. What the disk holds is unknown: mend it and start "
-            "this node again",
-            log->dir, strerror(errno));
+        log_sync_failed(log, -errno);
     return true;
 }
 
-/* Moves on to another segment, at the log's end or where the job starts it over. */
-static bool roll(struct raft_log *log, const struct log_job *job)
+/* Waits until the batch has a place; false: the log is being closed, and there is none. */
+static bool make_room(struct raft_log *log, uint32_t sectors)
 {
-    const struct raft_log_write *w = &job->write;
-    int status;
-    while ((status = w->restart_index ? log_start_over(log, w->restart_index, w->restart_term)
-                                      : log_begin_segment(log)) < 0) {
-        log_report_failure(log, &log->reported_us, "a segment cannot be made", status);
-        if (closing(log))
-            return false;
-        log_pause_before_retry();
+    for (;;) {
+        enum log_room room;
+        pthread_mutex_lock(&log->lock);
+        while ((room = log_find_room(log, sectors)) == LOG_ROOM_NONE &&
+               !(log->closing && log->full)) {
+            log->spare_wanted = true;
+            pthread_cond_signal(&log->keeper_wanted);
+            pthread_cond_wait(&log->writer_wanted, &log->lock);
+        }
+        pthread_mutex_unlock(&log->lock);
+        if (room == LOG_ROOM_NONE || room == LOG_ROOM_HERE)
+            return room == LOG_ROOM_HERE;
+        int status = log_begin_segment(log, room);
+        if (status < 0)
+            log_report_failure(log, &log->reported_us, "a segment cannot be begun", status);
     }
-    return true;
 }
 
-/* Under the lock: the jobs for the next batch, at least one; only the first may start over. */
+/* Under the lock: the jobs for the next batch, at least one. */
 static struct log_job *take_jobs(struct raft_log *log, uint64_t *stream_bytes)
 {
     struct log_job *first = log->jobs, *last = first;
     *stream_bytes = LOG_BATCH_OVERHEAD_BYTES + first->stream_bytes;
-    while (last->next && last->next->write.restart_index == 0 &&
+    while (last->next &&
            *stream_bytes + last->next->stream_bytes <= LOG_BATCH_OVERHEAD_BYTES + log->job_bytes) {
         last = last->next;
         *stream_bytes += last->stream_bytes;
@@ -111,6 +114,12 @@ static void add_job(struct raft_log *log, struct format_batch *batch, const stru
 {
     const struct raft_log_write *w = &job->write;
     struct format_record *r;
+    if (w->restart_index) {
+        r = next_record(log, count);
+        *r = (struct format_record){
+            .kind = FORMAT_RESTART, .term = w->restart_term, .index = w->restart_index};
+        format_batch_add(batch, r, NULL);
+    }
     if (w->truncate_from) {
         r = next_record(log, count);
         *r = (struct format_record){.kind = FORMAT_TRUNCATE, .index = w->truncate_from};
@@ -134,7 +143,7 @@ static void add_job(struct raft_log *log, struct format_batch *batch, const stru
 }
 
 /* What is durable now can be read back. */
-static void publish(struct raft_log *log, uint32_t count)
+static void publish(struct raft_log *log, uint32_t count, uint32_t sectors)
 {
     pthread_mutex_lock(&log->lock);
     for (uint32_t i = 0; i < count; i++) {
@@ -143,31 +152,39 @@ static void publish(struct raft_log *log, uint32_t count)
                                   .batch_offset = log->offset,
                                   .offset = r->offset,
                                   .chain = r->chain};
-        if (r->kind == FORMAT_TRUNCATE)
+        if (r->kind == FORMAT_RESTART)
+            log_restart_index(log, r->index, r->term);
+        else if (r->kind == FORMAT_TRUNCATE)
             log_truncate_index(log, r->index);
         else if (r->kind == FORMAT_HARD)
             log->hard = (struct raft_hard_state){.term = r->term, .vote = r->index};
         else
             log_index_append(&log->index, r->term, &place);
     }
+    log->offset += sectors * FORMAT_SECTOR_BYTES;
+    log_want_spare(log);
     pthread_mutex_unlock(&log->lock);
 }
 
-static void free_jobs(struct log_job *jobs)
+static void free_jobs(struct raft_log *log, struct log_job *jobs)
 {
+    uint32_t reserve_jobs = 0;
     for (struct log_job *next; jobs; jobs = next) {
         next = jobs->next;
+        reserve_jobs += jobs->write.reserve;
         for (uint32_t i = 0; i < jobs->write.count; i++)
             buf_unref(jobs->entries[i].payload);
         memory_free(jobs);
     }
+    pthread_mutex_lock(&log->lock);
+    log->reserve_jobs -= reserve_jobs;
+    pthread_mutex_unlock(&log->lock);
 }
 
 static void write_jobs(struct raft_log *log, struct log_job *jobs, uint64_t stream_bytes)
 {
     uint32_t sectors = format_sectors(stream_bytes), count = 0;
-    uint32_t room = (log->options.segment_bytes - log->offset) / FORMAT_SECTOR_BYTES;
-    if ((jobs->write.restart_index || sectors > room) && !roll(log, jobs))
+    if (!make_room(log, sectors))
         return;
     struct format_batch batch;
     memset(log->batch, 0, (size_t)sectors * FORMAT_SECTOR_BYTES);
@@ -180,12 +197,17 @@ static void write_jobs(struct raft_log *log, struct log_job *jobs, uint64_t stre
     sectors = format_batch_end(&batch);
     if (!write_batch(log, sectors))
         return;
-    publish(log, count);
-    log->offset += sectors * FORMAT_SECTOR_BYTES;
+    publish(log, count, sectors);
     log->next_batch++;
     log->chain = batch.chain;
     if (last_id)
         log->options.on_durable(log->options.ctx, last_id);
+}
+
+void log_write(struct raft_log *log, struct log_job *jobs, uint64_t stream_bytes)
+{
+    write_jobs(log, jobs, stream_bytes);
+    free_jobs(log, jobs);
 }
 
 void *log_writer_run(void *arg)
@@ -197,13 +219,12 @@ void *log_writer_run(void *arg)
             uint64_t stream_bytes;
             struct log_job *jobs = take_jobs(log, &stream_bytes);
             pthread_mutex_unlock(&log->lock);
-            write_jobs(log, jobs, stream_bytes);
-            free_jobs(jobs);
+            log_write(log, jobs, stream_bytes);
             pthread_mutex_lock(&log->lock);
         } else if (log->closing) {
             break;
         } else {
-            pthread_cond_wait(&log->submitted, &log->lock);
+            pthread_cond_wait(&log->writer_wanted, &log->lock);
         }
     }
     pthread_mutex_unlock(&log->lock);

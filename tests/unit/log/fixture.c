@@ -20,6 +20,7 @@ static struct {
     pthread_cond_t changed;
     uint64_t ids[FIXTURE_MAX_DURABLE];
     uint32_t id_count;
+    bool full;
 } durable = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
 struct reply {
@@ -146,14 +147,26 @@ static void on_durable(void *ctx, uint64_t id)
     pthread_mutex_unlock(&durable.lock);
 }
 
+static void on_space(void *ctx, bool full)
+{
+    (void)ctx;
+    pthread_mutex_lock(&durable.lock);
+    assert_true(full != durable.full);
+    durable.full = full;
+    pthread_cond_broadcast(&durable.changed);
+    pthread_mutex_unlock(&durable.lock);
+}
+
 int fixture_try_open(struct fixture *f, bool create)
 {
     struct raft_log_options options = {.dir = f->dir,
                                        .incarnation = FIXTURE_INCARNATION,
                                        .create = create,
                                        .segment_bytes = f->segment_bytes,
-                                       .on_durable = on_durable};
+                                       .on_durable = on_durable,
+                                       .on_space = on_space};
     durable.id_count = 0;
+    durable.full = false;
     f->why[0] = '\0';
     f->log = NULL;
     return raft_log_open(&options, &f->log, &f->recovered, f->why);
@@ -214,7 +227,8 @@ uint64_t fixture_submit(struct fixture *f, const struct fixture_write *w)
                                                      .count = w->count,
                                                      .entries = entries,
                                                      .has_hard = w->hard.term != 0,
-                                                     .hard = w->hard});
+                                                     .hard = w->hard,
+                                                     .reserve = w->reserve});
     for (uint32_t i = 0; i < w->count; i++)
         buf_unref(entries[i].payload);
     memory_free(entries);
@@ -233,6 +247,15 @@ void fixture_wait_durable(struct fixture *f, uint64_t id)
     (void)f;
     pthread_mutex_lock(&durable.lock);
     while (durable.id_count == 0 || durable.ids[durable.id_count - 1] < id)
+        pthread_cond_wait(&durable.changed, &durable.lock);
+    pthread_mutex_unlock(&durable.lock);
+}
+
+void fixture_wait_space(struct fixture *f, bool full)
+{
+    (void)f;
+    pthread_mutex_lock(&durable.lock);
+    while (durable.full != full)
         pthread_cond_wait(&durable.changed, &durable.lock);
     pthread_mutex_unlock(&durable.lock);
 }

@@ -76,6 +76,7 @@ struct fixture_write {
     const uint32_t *bytes;
     enum raft_entry_kind kind;   /* 0: a command */
     struct raft_hard_state hard; /* term 0: none */
+    bool reserve;
 };
 uint64_t fixture_submit(struct fixture *f, const struct fixture_write *write);
 void fixture_model(struct model *model, const struct fixture_write *write);
@@ -84,6 +85,9 @@ void fixture_model(struct model *model, const struct fixture_write *write);
 void fixture_append(struct fixture *f, uint64_t term, enum raft_entry_kind kind, uint32_t bytes);
 
 void fixture_wait_durable(struct fixture *f, uint64_t id);
+
+/* Waits until on_space has said so last. */
+void fixture_wait_space(struct fixture *f, bool full);
 
 /* The ids that on_durable has named since the log was opened: how many, and copied to `ids`. */
 uint32_t fixture_durable(struct fixture *f, uint64_t ids[FIXTURE_MAX_DURABLE]);
