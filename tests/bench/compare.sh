@@ -7,7 +7,7 @@
 # them; a figure is the median of its rounds. Then come the figures that need a cluster of their own:
 # failover, a pulled network, false elections within MINUTES (10) of 64 writers with every core busy,
 # restart, memory and idling with 10,000 keys. Prints each figure with its bar, and writes
-# compare.json and compare.txt to OUTDIR (the current directory). Exit status 1 if a bar is missed.
+# compare.json and compare.md to OUTDIR (the current directory). Exit status 1 if a bar is missed.
 #
 # One of the followers, "l3", is mounted with consistency=local: its replica is as any other's.
 # Clients of raftfs and etcd talk to the leader unless the figure says otherwise. etcd is driven
@@ -182,5 +182,4 @@ ten_thousand_keys() {
 side_by_side
 failures
 ten_thousand_keys
-cp "$results" "$out/compare.jsonl"
-"$top/tests/bench/figures.py" compare "$results" "$out/compare.json" | tee "$out/compare.txt"
+"$top/tests/bench/figures.py" compare "$results" "$out"

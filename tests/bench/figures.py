@@ -3,13 +3,14 @@
 """figures.py - what figures mean: read from raftfs-bench's lines of JSON, compared, told.
 
   figures.py short               one line from standard input, in short
-  figures.py compare FILE OUT    FILE's figures with their bars; OUT gets the same as JSON.
-                                 Exit status 1 when a bar is missed.
+  figures.py compare FILE DIR    FILE's figures with their bars; DIR/compare.json and compare.md
+                                 get the same. Exit status 1 when a bar is missed.
 
 A figure that was measured in several rounds counts with the median of them.
 """
 import collections
 import json
+import os
 import statistics
 import sys
 
@@ -154,7 +155,51 @@ def all_figures(f):
         yield name, len(rounds), {field: f.median(name, field) for field in fields}
 
 
-def compare(path, out):
+PEERS = (
+    ("raftfs", "raftfs-put", "raftfs-put-64", "raftfs-get-follower", "raftfs-lag"),
+    ("etcd", "etcd-put", "etcd-put-64", "etcd-get-follower", "etcd-lag"),
+    ("libraft, no FUSE, a map in memory", "libraft-put", "libraft-put-64", None, None),
+    ("bindfs on ext4, fsync, one machine", "bindfs-put", None, None, None),
+    ("ext4, fsync, one machine", "ext4-put", None, None, None),
+)
+
+MARKDOWN = """## Beside others
+
+One run of `tests/bench/compare.sh`, everything in turn on one machine; medians of the rounds, times in
+microseconds. Clients talk to the leader except where it says follower. etcd is driven through its gRPC
+interface by a client in C that costs next to nothing; libraft by a small server of our own.
+
+| | overwrite, p50 | p99 | 64 clients, /s | linearizable read, follower | lag, mean |
+| --- | ---: | ---: | ---: | ---: | ---: |
+{peers}
+
+The machine's limits in the same run: fdatasync of 4 KiB {sync1} with one writer and {sync3} with three;
+a round trip over loopback {tcp}; open, write and close on an empty FUSE filesystem {fuse}, without FLUSH
+{noflush}; stat of a cached path {stat:.1f}.
+
+| figure | measured | | bar | | which is | |
+| --- | ---: | --- | ---: | --- | --- | --- |
+{bars}
+"""
+
+
+def as_markdown(f, judged):
+    def cell(name, field):
+        return number(f.median(name, field)) if name else ""
+    peers = [f"| {who} | {cell(put, 'p50_us')} | {cell(put, 'p99_us')} | {cell(many, 'ops_per_s')} "
+             f"| {cell(get, 'p50_us')} | {cell(lag, 'mean_us')} |"
+             for who, put, many, get, lag in PEERS]
+    bars = [f"| {bar.what} | {number(bar.figure)} | {'>=' if bar.least else '<='} "
+            f"| {number(bar.limit)} | {bar.unit} | {bar.basis} "
+            f"| {'pass' if bar.passed() else '**missed**'} |" for bar in judged]
+    return MARKDOWN.format(
+        peers="\n".join(peers), bars="\n".join(bars), stat=f.median("ext4-stat", "p50_us"),
+        **{key: cell(name, "p50_us") for key, name in (
+            ("sync1", "fdatasync-1"), ("sync3", "fdatasync-3"), ("tcp", "tcp"), ("fuse", "fuse"),
+            ("noflush", "fuse-noflush"))})
+
+
+def compare(path, folder):
     f = Figures(path)
     judged = list(bars(f))
     print(f"{'figure':22} {'rounds':>6} {'ops/s':>9} {'mean':>9} {'p50':>9} {'p95':>9} {'p99':>9} "
@@ -168,7 +213,9 @@ def compare(path, out):
     print(aims(f))
     missed = sum(not bar.passed() for bar in judged)
     print(f"{len(judged) - missed} of {len(judged)} bars passed")
-    with open(out, "w") as file:
+    with open(os.path.join(folder, "compare.md"), "w") as file:
+        file.write(as_markdown(f, judged))
+    with open(os.path.join(folder, "compare.json"), "w") as file:
         json.dump({"bars": [bar.as_json() for bar in judged],
                    "figures": {name: dict(m, rounds=n) for name, n, m in all_figures(f)}},
                   file, indent=1)

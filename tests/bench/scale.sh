@@ -5,7 +5,8 @@
 # Four series, each on a fresh cluster: 1,000 to 1,000,000 keys in one directory (RAFTFS_BENCH_MAX_KEYS
 # bounds it), values of 16 B to 1 MiB, 1 to 7 members, 1 to 1,000 writers. Writes OUTDIR/performance.md
 # with a table and a plot for each (plots in OUTDIR/performance/) and scale.jsonl beside the plots;
-# OUTDIR is the current directory. snapshots.sh leaves a section there that is taken in.
+# OUTDIR is the current directory. What compare.sh and snapshots.sh have left beside the plots (a section
+# each) is taken in.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 source "$top/tests/bench/plots.sh"
 out=$(mkdir -p "${1:-.}/performance" && cd "${1:-.}" && pwd)
@@ -248,10 +249,9 @@ What bounds it: with few writers each waits for its own fdatasyncs; then what ar
 the next (group commit), and CPU and disk per write fall until $(at writers last 6) of $(nproc) cores
 are busy with $(at writers last 1) writers. From there on more writers only wait longer.
 MD
-    if [ -f "$out/performance/snapshots.md" ]; then
-        echo
-        cat "$out/performance/snapshots.md"
-    fi
+    for section in snapshots compare; do
+        [ ! -f "$out/performance/$section.md" ] || (echo && cat "$out/performance/$section.md")
+    done
 }
 
 limits

@@ -103,10 +103,11 @@ def test_what_cannot_be_measured_is_an_error(top):
 
 
 # Peers for which raftfs just passes each bar with the figures of test_a_missed_bar_is_told.
-NAMES = ("etcd-put etcd-put-64 etcd-get-follower etcd-lag bindfs-put bindfs-file ext4-stat libraft-put "
-         "libraft-put-64 fuse-noflush raftfs-put raftfs-put-new raftfs-put-follower raftfs-put-64 "
-         "raftfs-put-64-all raftfs-get-follower raftfs-get-local raftfs-stat-local raftfs-lag "
-         "raftfs-file raftfs-failover raftfs-pulled raftfs-restart raftfs-idle").split()
+NAMES = ("fdatasync-1 fdatasync-3 tcp fuse fuse-noflush ext4-stat ext4-put bindfs-put bindfs-file "
+         "etcd-put etcd-put-64 etcd-get-follower etcd-lag libraft-put libraft-put-64 raftfs-put "
+         "raftfs-put-new raftfs-put-follower raftfs-put-64 raftfs-put-64-all raftfs-get-follower "
+         "raftfs-get-local raftfs-stat-local raftfs-lag raftfs-file raftfs-failover raftfs-pulled "
+         "raftfs-restart raftfs-idle").split()
 
 
 def write_figures(path, **changed):
@@ -126,9 +127,9 @@ def write_figures(path, **changed):
 def compare(top, **changed):
     write_figures(f"{top}/figures", **changed)
     script = os.path.join(os.path.dirname(__file__), "../bench/figures.py")
-    r = subprocess.run([script, "compare", f"{top}/figures", f"{top}/out"], capture_output=True,
+    r = subprocess.run([script, "compare", f"{top}/figures", top], capture_output=True,
                        text=True, timeout=PATIENCE_S)
-    with open(f"{top}/out") as f:
+    with open(f"{top}/compare.json") as f:
         return r.returncode, r.stdout, json.load(f)
 
 
