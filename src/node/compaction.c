@@ -18,6 +18,7 @@ enum {
 struct compaction {
     uint64_t kept_entries;
     uint64_t next_us;
+    uint64_t needless; /* at the last look */
     uint64_t led_since_us; /* 0: does not lead */
 
     pthread_mutex_t lock;
@@ -88,8 +89,9 @@ static uint64_t members_allow(struct compaction *c, struct raft_driver *driver, 
 uint64_t compaction_pump(struct compaction *c, struct raft_driver *driver, uint64_t needless,
                          uint64_t now_us)
 {
-    if (now_us < c->next_us)
+    if (now_us < c->next_us && needless == c->needless)
         return c->next_us;
+    c->needless = needless;
     pthread_mutex_lock(&c->lock);
     uint64_t applied = c->applied_index;
     uint64_t oldest_mark = c->marks[c->next_mark];

@@ -158,6 +158,7 @@ static void install(void *ctx)
 static void begin_installing(struct fetching *f, struct raft_driver *driver,
                              const struct snapshot *whole)
 {
+    report_info("the snapshot of entry %" PRIu64 " takes the store's place", whole->index);
     f->state = INSTALLING;
     f->what = *whole;
     f->working = true;

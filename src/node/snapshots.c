@@ -70,8 +70,8 @@ static void take(struct snapshots *s)
         s->newest = taken;
         s->log_bytes -= log_bytes < s->log_bytes ? log_bytes : s->log_bytes;
     }
-    answer(s, &s->taking, status == -ECANCELED ? -EINTR : status);
     s->options.on_taken(s->options.ctx);
+    answer(s, &s->taking, status == -ECANCELED ? -EINTR : status);
 }
 
 /* Waits for something to do; after a failure not for ever. */

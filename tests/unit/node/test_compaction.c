@@ -89,6 +89,7 @@ static void it_looks_now_and_then(void **state)
                      world.now_us + SECOND_US);
     assert_int_equal(world.cut, 100000 - 100);
     assert_int_equal(cut_after(SECOND_US, 200000), 200000 - 100);
+    assert_int_equal(cut_after(1, 150000), 150000); /* at once, when there is news */
 }
 
 static void fewer_stay_where_they_are_large(void **state)
