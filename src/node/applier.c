@@ -32,6 +32,7 @@ struct applier {
     void (*call)(void *ctx); /* NULL: none waits */
     void *call_ctx;
     uint64_t reported_us;
+    bool damaged;
 
     /* The apply thread's own: one batch. */
     struct raft_entry batch[BATCH_ENTRIES];
@@ -78,7 +79,8 @@ static void report_failure(struct applier *a, int status)
                  strerror(-status));
 }
 
-static void apply_batch(struct applier *a, uint32_t n)
+/* False: nothing can be applied any more. */
+static bool apply_batch(struct applier *a, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
         const struct raft_entry *e = &a->batch[i];
@@ -90,6 +92,8 @@ static void apply_batch(struct applier *a, uint32_t n)
     }
     int status;
     while ((status = store_apply(a->options.store, a->entries, n, a->results)) < 0) {
+        if (status == -EUCLEAN)
+            return false;
         if (status != -ENOSPC && status != -EIO)
             report_fatal("store.db: entry %ju cannot be applied: %s. Set the data directory aside "
                          "and start this node again with -join",
@@ -97,6 +101,7 @@ static void apply_batch(struct applier *a, uint32_t n)
         report_failure(a, status);
         nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
     }
+    return true;
 }
 
 static void answer_batch(struct applier *a, uint32_t n)
@@ -111,6 +116,16 @@ static void answer_batch(struct applier *a, uint32_t n)
         log_bytes += RECORD_BYTES + a->entries[i].bytes;
     }
     a->options.on_applied(ctx, a->batch[n - 1].index, log_bytes);
+}
+
+static void carry_out(struct applier *a, uint32_t n)
+{
+    if (!a->damaged && apply_batch(a, n)) {
+        answer_batch(a, n);
+    } else if (!a->damaged) {
+        a->damaged = true;
+        a->options.on_damage(a->options.ctx);
+    }
     for (uint32_t i = 0; i < n; i++)
         buf_unref(a->batch[i].payload);
 }
@@ -140,8 +155,7 @@ static void *apply_thread(void *arg)
         }
         uint32_t n = take_batch(a);
         pthread_mutex_unlock(&a->lock);
-        apply_batch(a, n);
-        answer_batch(a, n);
+        carry_out(a, n);
         pthread_mutex_lock(&a->lock);
     }
     pthread_mutex_unlock(&a->lock);

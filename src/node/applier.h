@@ -26,6 +26,8 @@ struct applier_options {
     void (*on_result)(void *ctx, const struct store_result *result);
     void (*on_config)(void *ctx, const struct raft_entry *entry);
     void (*on_applied)(void *ctx, uint64_t index, uint64_t log_bytes);
+    /* The store is damaged: from now on nothing is applied any more. */
+    void (*on_damage)(void *ctx);
 };
 
 struct applier *applier_init(const struct applier_options *options);
@@ -39,7 +41,7 @@ void applier_add(struct applier *applier, const struct raft_entry *entries, uint
  */
 void applier_call(struct applier *applier, void (*call)(void *ctx), void *ctx);
 
-/* Applies what was added, then stops. */
+/* Applies what was added, unless the store is damaged, then stops. */
 void applier_close(struct applier *applier);
 
 #endif

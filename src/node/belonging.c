@@ -7,8 +7,9 @@
  *             --a configuration that holds it is applied--> member
  *     member --a member says that it is none any more--> removed, for ever
  *
- * The states stand in DIR/identity (datadir.h). Threads: node_on_config() the apply thread, the
- * others the loop's; dir_lock is between them.
+ * The states stand in DIR/identity (datadir.h), and so do the other members' addresses. Threads:
+ * node_adopt_config() any, node_on_config() the apply thread, the others the loop's; dir_lock is
+ * between them.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -21,29 +22,64 @@
 
 /* ---- Becoming a member ---- */
 
+/* The others' addresses; whether they are not those on file. */
+static bool note_peers(struct datadir *dir, const struct raft_config *config)
+{
+    char peers[DATADIR_PEERS_BYTES];
+    size_t used = 0;
+    peers[0] = '\0';
+    for (uint32_t i = 0; i < config->count; i++) {
+        const struct raft_member *m = &config->members[i];
+        if (m->id != dir->identity.id)
+            used += (size_t)snprintf(peers + used, sizeof(peers) - used, "%s%s", used ? "," : "",
+                                     m->address);
+    }
+    bool changed = strcmp(peers, dir->peers) != 0;
+    memcpy(dir->peers, peers, used + 1);
+    return changed;
+}
+
 /* The first configuration that holds this node makes a joining directory a member's. */
+static void adopt(struct node *n, const struct raft_config *config)
+{
+    bool changed = note_peers(&n->dir, config);
+    bool joins = n->dir.state == DATADIR_JOINING && raft_config_find(config, n->dir.identity.id);
+    if (joins)
+        n->dir.state = DATADIR_MEMBER;
+    int status = joins || changed ? datadir_save(&n->dir) : 0;
+    if (status < 0)
+        report_fatal("%s/identity cannot be written: %s. Make room or mend the disk, then start "
+                     "this node again",
+                     n->dir.path, strerror(-status));
+    if (!joins)
+        return;
+    report_info("is a member now");
+    n->joined = true;
+    node_wake(n);
+}
+
+void node_adopt_config(struct node *n, const struct buf *encoded)
+{
+    struct raft_config *config = memory_alloc(sizeof(*config));
+    if (encoded && raft_config_decode(config, encoded->data, encoded->bytes)) {
+        pthread_mutex_lock(&n->dir_lock);
+        adopt(n, config);
+        pthread_mutex_unlock(&n->dir_lock);
+    }
+    memory_free(config);
+}
+
+void node_adopt_stored_config(struct node *n)
+{
+    uint64_t index;
+    struct buf *config = store_config(n->store, &index);
+    node_adopt_config(n, config);
+    buf_unref(config);
+}
+
 void node_on_config(void *ctx, const struct raft_entry *entry)
 {
-    struct node *n = ctx;
-    struct raft_config *config = memory_alloc(sizeof(*config));
-    bool member = entry->payload &&
-                  raft_config_decode(config, entry->payload->data, entry->payload->bytes) &&
-                  raft_config_find(config, n->dir.identity.id);
-    memory_free(config);
-    pthread_mutex_lock(&n->dir_lock);
-    if (member && n->dir.state == DATADIR_JOINING) {
-        n->dir.state = DATADIR_MEMBER;
-        int status = datadir_save(&n->dir);
-        if (status < 0)
-            report_fatal(
-                "%s/identity cannot be written: %s. Make room or mend the disk, then start "
-                "this node again",
-                n->dir.path, strerror(-status));
-        report_info("is a member now");
-        n->joined = true;
-        node_wake(n);
-    }
-    pthread_mutex_unlock(&n->dir_lock);
+    node_adopt_config(ctx, entry->payload);
 }
 
 /*

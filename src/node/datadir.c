@@ -15,12 +15,15 @@
 #include "base/file.h"
 #include "base/memory.h"
 
-enum { FORMAT = 1, PATH_BYTES = 4096, TEXT_BYTES = 1024 };
+enum { FORMAT = 1, PATH_BYTES = DATADIR_PATH_BYTES, TEXT_BYTES = 1024 + DATADIR_PEERS_BYTES };
 
 static const char *const state_names[] = {[DATADIR_FOUNDING] = "founding",
                                           [DATADIR_JOINING] = "joining",
                                           [DATADIR_MEMBER] = "member",
                                           [DATADIR_REMOVED] = "removed"};
+
+/* What is one incarnation's, and of no use to another. */
+static const char *const parts[] = {"log", "store.db", "store.db-wal", "store.db-shm"};
 
 static void path_in(const struct datadir *dir, const char *name, char out[PATH_BYTES])
 {
@@ -45,9 +48,10 @@ int datadir_save(const struct datadir *dir)
     char text[TEXT_BYTES], path[PATH_BYTES], aside[PATH_BYTES];
     int n = snprintf(text, sizeof(text),
                      "raftfs %d\nname %s\naddress %s\ncluster %016" PRIx64
-                     "\nincarnation %016" PRIx64 "\nstate %s\nboot %" PRIu64 "\n",
+                     "\nincarnation %016" PRIx64 "\nstate %s\nboot %" PRIu64 "\n%s%s%s",
                      FORMAT, dir->identity.name, dir->identity.address, dir->identity.cluster,
-                     dir->identity.id, state_names[dir->state], dir->boot);
+                     dir->identity.id, state_names[dir->state], dir->boot,
+                     *dir->peers ? "peers " : "", dir->peers, *dir->peers ? "\n" : "");
     path_in(dir, "identity", path);
     path_in(dir, "identity.new", aside);
     int status = write_synced(aside, text, (size_t)n);
@@ -56,10 +60,12 @@ int datadir_save(const struct datadir *dir)
     return status < 0 ? status : file_sync_dir(dir->path);
 }
 
+_Static_assert(DATADIR_PEERS_BYTES == 8192, "parse() limits it");
+
 static bool parse(struct datadir *dir, const char *text)
 {
     char state[16] = "";
-    int end = 0;
+    int end = 0, peers_end = 0;
     if (sscanf(text,
                "raftfs 1\nname %63s\naddress %127s\ncluster %" SCNx64 "\nincarnation %" SCNx64
                "\nstate %15s\nboot %" SCNu64 "%n",
@@ -69,7 +75,11 @@ static bool parse(struct datadir *dir, const char *text)
     for (enum datadir_state s = DATADIR_FOUNDING; s <= DATADIR_REMOVED; s++)
         if (strcmp(state, state_names[s]) == 0)
             dir->state = s;
-    return dir->state != 0 && dir->identity.id != 0 && strcmp(text + end, "\n") == 0;
+    if (dir->state == 0 || dir->identity.id == 0 || text[end++] != '\n')
+        return false;
+    if (sscanf(text + end, "peers %8191s%n", dir->peers, &peers_end) == 1)
+        end += peers_end + 1;
+    return text[end - 1] == '\n' && text[end] == '\0';
 }
 
 /* 0, -ENOENT if there is none, or another negative errno with `why`. */
@@ -139,17 +149,20 @@ static int lock(struct datadir *dir, char why[DATADIR_WHY_BYTES])
     return 0;
 }
 
+uint64_t datadir_draw(void)
+{
+    uint64_t random;
+    return getrandom(&random, sizeof(random), 0) == sizeof(random) ? random | 1 : 0;
+}
+
 static int make_identity(struct datadir *dir, const char *name, const char *address, bool joining)
 {
     dir->state = joining ? DATADIR_JOINING : DATADIR_FOUNDING;
     snprintf(dir->identity.name, sizeof(dir->identity.name), "%s", name);
     snprintf(dir->identity.address, sizeof(dir->identity.address), "%s", address);
-    uint64_t random[2];
-    if (getrandom(random, sizeof(random), 0) != sizeof(random))
-        return -EIO;
-    dir->identity.id = random[0] | 1; /* never 0 */
-    dir->identity.cluster = joining ? 0 : random[1] | 1;
-    return 0;
+    dir->identity.id = datadir_draw();
+    dir->identity.cluster = joining ? 0 : datadir_draw();
+    return dir->identity.id && (joining || dir->identity.cluster) ? 0 : -EIO;
 }
 
 static int count_boot(struct datadir *dir, char why[DATADIR_WHY_BYTES])
@@ -182,6 +195,24 @@ static int check_owner(const struct datadir *dir, const char *name, char why[DAT
     return 0;
 }
 
+/* An empty directory is anybody's; one that has lost its identity must not be taken for empty. */
+static int check_empty(const struct datadir *dir, char why[DATADIR_WHY_BYTES])
+{
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        char path[PATH_BYTES];
+        path_in(dir, parts[i], path);
+        if (access(path, F_OK) < 0)
+            continue;
+        snprintf(
+            why, DATADIR_WHY_BYTES,
+            "%s has a %s but no identity, so it is not known whose it is: put the file identity "
+            "back, or choose an empty -data directory and -join",
+            dir->path, parts[i]);
+        return -EUCLEAN;
+    }
+    return 0;
+}
+
 int datadir_open(struct datadir *dir, const char *path, const char *name, const char *address,
                  bool joining, char why[DATADIR_WHY_BYTES])
 {
@@ -189,6 +220,8 @@ int datadir_open(struct datadir *dir, const char *path, const char *name, const 
     int status = lock(dir, why);
     if (status == 0)
         status = load(dir, why);
+    if (status == -ENOENT && check_empty(dir, why) < 0)
+        status = -EUCLEAN;
     if (status == 0 && dir->state == DATADIR_FOUNDING && joining)
         status = -ENOENT; /* it founded nothing yet, and was told not to */
     if (status == -ENOENT) {
@@ -241,7 +274,6 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 
 int datadir_clear(const struct datadir *dir)
 {
-    static const char *const parts[] = {"log", "store.db", "store.db-wal", "store.db-shm"};
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         char path[PATH_BYTES];
         path_in(dir, parts[i], path);
@@ -249,4 +281,57 @@ int datadir_clear(const struct datadir *dir)
             return -errno;
     }
     return file_sync_dir(dir->path);
+}
+
+/* ---- Starting over ---- */
+
+/* Makes DIR/corrupt-N of the first N that is free. */
+static int make_aside(const struct datadir *dir, char aside[PATH_BYTES])
+{
+    for (unsigned n = 1;; n++) {
+        snprintf(aside, PATH_BYTES, "%s/corrupt-%u", dir->path, n);
+        if (mkdir(aside, 0700) == 0)
+            return 0;
+        if (errno != EEXIST)
+            return -errno;
+    }
+}
+
+static int set_aside(const struct datadir *dir, const char *aside)
+{
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        char from[PATH_BYTES], to[PATH_BYTES];
+        path_in(dir, parts[i], from);
+        snprintf(to, sizeof(to), "%s/%s", aside, parts[i]);
+        if (rename(from, to) < 0 && errno != ENOENT)
+            return -errno;
+    }
+    return 0;
+}
+
+/* By a link: the identity that is saved next is a file of its own. */
+static int keep_identity(const struct datadir *dir, const char *aside)
+{
+    char from[PATH_BYTES], to[PATH_BYTES];
+    path_in(dir, "identity", from);
+    snprintf(to, sizeof(to), "%s/identity", aside);
+    return link(from, to) < 0 ? -errno : file_sync_dir(aside);
+}
+
+int datadir_start_over(struct datadir *dir, uint64_t incarnation, char aside[PATH_BYTES])
+{
+    int status = make_aside(dir, aside);
+    if (status == 0)
+        status = set_aside(dir, aside);
+    if (status == 0)
+        status = keep_identity(dir, aside);
+    if (status == 0)
+        status = file_sync_dir(dir->path);
+    if (status < 0)
+        return status;
+    dir->identity.id = incarnation;
+    dir->identity.cluster = 0;
+    dir->state = DATADIR_JOINING;
+    dir->boot = 1;
+    return datadir_save(dir);
 }

@@ -11,13 +11,15 @@
  *     incarnation 5be0c7e1f7a6a0b2
  *     state member
  *     boot 3
+ *     peers 127.0.0.1:8002,127.0.0.1:8003
  *
  * The incarnation is drawn when the directory is made, and identifies the member in messages,
  * configurations, log and store: a wiped node that comes back under its old name is somebody else.
  * state is `founding` until the log of a new cluster is durable, `joining` until a configuration
  * that holds this node has been applied, `member` from then on, and `removed` once the cluster has
  * done without this node: that is for ever. A joining directory never starts a cluster. boot counts
- * the starts: a session is one boot's, and a later boot ends the earlier one's.
+ * the starts: a session is one boot's, and a later boot ends the earlier one's. peers, which may be
+ * missing, are the other members: what log and store know, for when neither can be read.
  *
  * DIR/lock is locked (flock) for as long as a daemon uses the directory. One thread at a time.
  */
@@ -31,7 +33,11 @@
 
 enum datadir_state { DATADIR_FOUNDING = 1, DATADIR_JOINING, DATADIR_MEMBER, DATADIR_REMOVED };
 
-enum { DATADIR_WHY_BYTES = 512 };
+enum {
+    DATADIR_WHY_BYTES = 512,
+    DATADIR_PATH_BYTES = 4096,
+    DATADIR_PEERS_BYTES = RAFT_MAX_MEMBERS * RAFT_ADDRESS_BYTES,
+};
 
 struct datadir {
     char *path;
@@ -40,6 +46,7 @@ struct datadir {
     enum datadir_state state;
     uint64_t boot; /* from 1 */
     struct raft_net_identity identity;
+    char peers[DATADIR_PEERS_BYTES]; /* addresses with commas between them */
 };
 
 /*
@@ -61,5 +68,15 @@ int datadir_save(const struct datadir *dir);
 
 /* Removes what an unfinished founding left: DIR/log and DIR/store.db. */
 int datadir_clear(const struct datadir *dir);
+
+/* A number for a new incarnation, never 0; or 0 if the system has no random numbers. */
+uint64_t datadir_draw(void);
+
+/*
+ * Sets log, store and a copy of the identity aside as DIR/corrupt-N, which it names in `aside`, and
+ * makes the directory a joining one of the same node, with this incarnation. Cut short, it can be
+ * done again. 0 or a negative errno.
+ */
+int datadir_start_over(struct datadir *dir, uint64_t incarnation, char aside[DATADIR_PATH_BYTES]);
 
 #endif

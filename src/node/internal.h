@@ -54,6 +54,8 @@ struct node {
     raft_id seen_leader;
     atomic_bool settle_wanted; /* the loop waits for the apply thread */
     atomic_bool joined;        /* it has just become a member */
+    atomic_bool damaged;       /* log or store: it ends, to start over */
+    bool served;
 
     struct joining joining;
 
@@ -72,6 +74,17 @@ bool node_on_invite(void *ctx, const struct raft_net_invitation *invitation,
 bool node_on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
                    const char *from_address, raft_id expected_id);
 void node_on_config(void *ctx, const struct raft_entry *entry);
+
+/* This configuration, encoded or NULL, is in force by what the store holds. Any thread. */
+void node_adopt_config(struct node *node, const struct buf *encoded);
+
+/* The same of the one that the store holds. */
+void node_adopt_stored_config(struct node *node);
+
+/*
+ * Log or store cannot be read any more: the node ends, and starts over (damage.h). Any thread.
+ */
+void node_damaged(void *ctx);
 
 /* The path of a file in the data directory. */
 void node_path(const struct node *node, const char *name, char path[NODE_PATH_BYTES]);

@@ -60,11 +60,14 @@ static void on_reply(void *ctx, const struct raft_net_join_reply *reply)
     }
 }
 
-/* The addresses under which the cluster may be found: -join, then the other members on file. */
+/* The addresses under which the cluster may be found: -join, the peers on file, the log's members.
+ */
 static void known_addresses(const struct raft_driver_status *status, raft_id self, const char *join,
-                            char *out, size_t out_bytes)
+                            const char *peers, char *out, size_t out_bytes)
 {
     size_t used = (size_t)snprintf(out, out_bytes, "%s", join ? join : "");
+    if (*peers && used < out_bytes)
+        used += (size_t)snprintf(out + used, out_bytes - used, "%s%s", used ? "," : "", peers);
     for (uint32_t i = 0; i < status->member_count && used < out_bytes; i++) {
         const struct raft_member *m = &status->members[i].member;
         if (m->id != self)
@@ -84,12 +87,13 @@ static bool on_file(const struct raft_driver_status *status, const struct raft_n
 }
 
 bool joining_start(struct joining *j, struct raft_driver *driver,
-                   const struct raft_net_identity *self, const char *join, bool voter)
+                   const struct raft_net_identity *self, const char *join, const char *peers,
+                   bool voter)
 {
-    char addresses[(RAFT_MAX_MEMBERS + 1) * RAFT_ADDRESS_BYTES];
+    char addresses[4 * RAFT_MAX_MEMBERS * RAFT_ADDRESS_BYTES];
     struct raft_driver_status *status = memory_alloc(sizeof(*status));
     raft_driver_status(driver, status);
-    known_addresses(status, self->id, join, addresses, sizeof(addresses));
+    known_addresses(status, self->id, join, peers, addresses, sizeof(addresses));
     bool known = on_file(status, self);
     memory_free(status);
     if (known || addresses[0] == '\0')

@@ -26,11 +26,12 @@ void joining_init(struct joining *joining);
 void joining_close(struct joining *joining);
 
 /*
- * Asks at `join` (addresses with commas between them, or NULL) and at the members on file; false:
- * there is nothing to ask, or nobody. Call it before the loop's thread runs.
+ * Asks at `join` and at `peers` (addresses with commas between them, or NULL) and at the members in
+ * the log; false: there is nothing to ask, or nobody. Call it before the loop's thread runs.
  */
 bool joining_start(struct joining *joining, struct raft_driver *driver,
-                   const struct raft_net_identity *self, const char *join, bool voter);
+                   const struct raft_net_identity *self, const char *join, const char *peers,
+                   bool voter);
 
 /* Waits a few seconds for the first answer. -EEXIST with `why`: it is a refusal. */
 int joining_await_answer(struct joining *joining, char why[RAFT_DRIVER_WHY_BYTES]);

@@ -8,7 +8,8 @@
  * The loop's thread runs the driver and settle(), which sends on whatever waits; other threads
  * reach it through one uv_async. Start-up is a ladder (directory, listening, log and store,
  * threads, joining, mount) and the way down is its mirror image, so that each part finds what it
- * stands on.
+ * stands on. A node whose log or store is damaged goes down all the way, starts over, and comes up
+ * again.
  */
 #include <errno.h>
 #include <signal.h>
@@ -19,6 +20,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/report.h"
+#include "node/damage.h"
 #include "node/internal.h"
 #include "node/standing.h"
 
@@ -162,6 +164,15 @@ static void on_change_done(void *ctx, uint64_t seq, enum raft_refusal refusal)
     members_change_done(n->members, seq, refusal, clock_mono_us());
 }
 
+void node_damaged(void *ctx)
+{
+    struct node *n = ctx;
+    if (atomic_exchange(&n->damaged, true))
+        return;
+    report_error("what the disk of this node holds is damaged: it stops, to start over");
+    kill(getpid(), SIGTERM);
+}
+
 /* What has been sent may be lost. */
 static void resend(struct node *n)
 {
@@ -274,13 +285,26 @@ static bool is_open(void *ctx, uint64_t ino)
     return mount && mount_is_open(mount, ino);
 }
 
+/* As long as the others are no majority, what this node still has is worth more. */
+static void on_damaged_query(void *ctx)
+{
+    struct node *n = ctx;
+    struct raft_driver_status *status = memory_alloc(sizeof(*status));
+    raft_driver_status(n->driver, status);
+    bool replaceable = status->quorum && status->member_count > 1;
+    memory_free(status);
+    if (replaceable)
+        node_damaged(n);
+}
+
 static int open_store(struct node *n, bool create)
 {
     struct store_options options = {.dir = n->dir.path,
                                     .incarnation = n->dir.identity.id,
                                     .create = create,
                                     .ctx = n,
-                                    .is_open = is_open};
+                                    .is_open = is_open,
+                                    .on_damage = on_damaged_query};
     return store_open(&options, &n->store, n->why);
 }
 
@@ -291,6 +315,8 @@ static int open_directory(struct node *n)
     bool unmade = n->dir.state == DATADIR_FOUNDING ||
                   (n->dir.state == DATADIR_JOINING && n->dir.identity.cluster == 0);
     int status = unmade ? make_directory(n) : open_store(n, false);
+    if (!unmade && (status == -EUCLEAN || status == -ENOENT))
+        n->damaged = true;
     if (status < 0)
         return status;
     bool moved = strcmp(n->dir.identity.address, o->address) != 0;
@@ -312,6 +338,8 @@ static int start_driver(struct node *n)
     standing_init(&standing, n->store, n->dir.path);
     barriers_applied(n->barriers, standing.start.applied_index);
     int status = raft_driver_start(n->driver, &standing.start, n->why);
+    if (status == -EUCLEAN)
+        n->damaged = true;
     barriers_applied(n->barriers, standing.start.applied_index); /* it may have been moved on */
     standing_close(&standing);
     return status;
@@ -328,6 +356,7 @@ static int init_loop(struct node *n)
                                               .forward_done = on_forward_done,
                                               .change_done = on_change_done,
                                               .removed = node_on_removed,
+                                              .damaged = node_damaged,
                                               .need_snapshot = node_on_need_snapshot,
                                               .snapshot_ask = node_on_snapshot_ask,
                                               .snapshot_piece = node_on_snapshot_piece,
@@ -355,6 +384,7 @@ static void init_requests(struct node *n)
                                                         .ctx = n,
                                                         .on_result = on_result,
                                                         .on_config = node_on_config,
+                                                        .on_damage = node_damaged,
                                                         .on_applied = on_applied});
     n->handover = handover_init(n->options->timeout_ms * 1000ull);
     n->members = members_init(n->options->timeout_ms * 1000ull);
@@ -388,7 +418,9 @@ static void serve(struct node *n, void (*on_serving)(void *ctx), void *ctx)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
-    on_serving(ctx);
+    if (!n->served)
+        on_serving(ctx);
+    n->served = true;
     report_info("serves %s", n->options->mountpoint);
     sigwait(&signals, &signal);
     report_info("stops");
@@ -405,8 +437,9 @@ static void stop_loop(struct node *n)
 static int run_threads(struct node *n, void (*on_serving)(void *ctx), void *ctx)
 {
     struct backend backend = node_backend(n);
+    node_adopt_stored_config(n);
     bool asks = joining_start(&n->joining, n->driver, &n->dir.identity, n->options->join,
-                              !n->options->nonvoter);
+                              n->dir.peers, !n->options->nonvoter);
     pthread_create(&n->loop_thread, NULL, run_loop, n);
     int status = 0;
     if (asks && n->dir.state == DATADIR_JOINING)
@@ -469,6 +502,29 @@ static int run(struct node *n, void (*on_serving)(void *ctx), void *ctx)
     return status;
 }
 
+/* One life of the node on its directory, whose state it hands back; *damaged: it is to start over.
+ */
+static int live(struct datadir *dir, const struct node_options *options, bool *served,
+                bool *damaged, void (*on_serving)(void *ctx), void *ctx, char why[NODE_WHY_BYTES])
+{
+    struct node *n = memory_zalloc(sizeof(*n));
+    n->options = options;
+    n->why = why;
+    n->started_us = clock_mono_us();
+    n->dir = *dir;
+    n->served = *served;
+    pthread_mutex_init(&n->dir_lock, NULL);
+    joining_init(&n->joining);
+    int status = run(n, on_serving, ctx);
+    *dir = n->dir;
+    *served = n->served;
+    *damaged = n->damaged && dir->state != DATADIR_REMOVED;
+    joining_close(&n->joining);
+    pthread_mutex_destroy(&n->dir_lock);
+    memory_free(n);
+    return status;
+}
+
 int node_run(const struct node_options *options, void (*on_serving)(void *ctx), void *ctx,
              char why[NODE_WHY_BYTES])
 {
@@ -480,21 +536,20 @@ int node_run(const struct node_options *options, void (*on_serving)(void *ctx), 
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
 
-    struct node *n = memory_zalloc(sizeof(*n));
-    n->options = options;
-    n->why = why;
-    n->started_us = clock_mono_us();
-    pthread_mutex_init(&n->dir_lock, NULL);
-    joining_init(&n->joining);
+    struct datadir dir;
+    bool served = false, damaged;
     why[0] = '\0';
-    int status = datadir_open(&n->dir, options->data_dir, options->name, options->address,
+    int status = datadir_open(&dir, options->data_dir, options->name, options->address,
                               options->join != NULL, why);
-    if (status == 0) {
-        status = run(n, on_serving, ctx);
-        datadir_close(&n->dir);
-    }
-    joining_close(&n->joining);
-    pthread_mutex_destroy(&n->dir_lock);
-    memory_free(n);
+    if (status < 0)
+        return status;
+    do {
+        status = live(&dir, options, &served, &damaged, on_serving, ctx, why);
+        if (damaged && status < 0)
+            report_error("%s", why);
+        if (damaged)
+            status = damage_start_over(&dir, options, why);
+    } while (damaged && status == 0);
+    datadir_close(&dir);
     return status;
 }

@@ -52,9 +52,9 @@ static enum raft_net_join_status admit(struct raft_driver *d, const struct raft_
     const struct raft_member *holder = raft_config_find_name(config, join->name);
     if (!holder)
         return change_members(d, RAFT_CHANGE_ADD, &wanted);
-    /* Who asks from the holder's own address listens there: the holder is gone. */
-    bool same_place = strcmp(holder->address, join->address) == 0;
-    if (!same_place && in_contact(d, holder)) {
+    /* Who asks from the holder's own address listens there, or knows it: the holder is gone. */
+    bool gone = strcmp(holder->address, join->address) == 0 || holder->id == join->replaces;
+    if (!gone && in_contact(d, holder)) {
         snprintf(reply->why, sizeof(reply->why),
                  "the name %s is taken by the member at %s: choose another -id", holder->name,
                  holder->address);

@@ -10,6 +10,7 @@
  * another world, and is dropped.
  */
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -26,6 +27,10 @@ static void hand_over_entries(struct raft_driver *d, const struct raft_entry *en
 
 void raft_driver_apply_fetched(struct raft_driver *d, struct fetch *f)
 {
+    if (f->status == -EUCLEAN) { /* nothing more can be handed over */
+        d->callbacks.damaged(d->callbacks.ctx);
+        return;
+    }
     d->apply_fetching = false;
     if (d->apply_paused || f->first != d->handed_index + 1) {
         raft_driver_drop_fetched(f);

@@ -20,6 +20,7 @@
 #include "raft/internal.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -51,6 +52,8 @@ static void send_now(struct raft_driver *d, const struct raft_msg *msg)
 /* An append whose entries had to be read from disk; fewer than asked for are fine (raft.h). */
 static void send_fetched(struct raft_driver *d, struct fetch *f)
 {
+    if (f->status == -EUCLEAN)
+        d->callbacks.damaged(d->callbacks.ctx);
     if (f->status == 0 && raft_role(d->core) == RAFT_LEADER && raft_term(d->core) == f->msg.term) {
         f->msg.append.count = f->count;
         raft_net_send(d->net, &f->msg, f->entries);

@@ -48,6 +48,9 @@ struct raft_driver_callbacks {
     /* A member says that this node was removed from the cluster. */
     void (*removed)(void *ctx, const char *by_name);
 
+    /* The log cannot be read any more: its disk has changed it. */
+    void (*damaged)(void *ctx);
+
     /*
      * This node's log ends before the leader's begins: only a snapshot at or above index helps.
      * Said again and again for as long as that is so.

@@ -46,11 +46,11 @@ static int catch_up(const struct raft_log_recovered *log, struct raft_driver_sta
     int status = start->catch_up(start->ctx, log->base_index, start);
     if (status == 0 && start->applied_index >= log->base_index)
         return 0;
-    snprintf(why, RAFT_DRIVER_WHY_BYTES,
-             "%s begins behind entry %ju but store.db ends at %ju, and no snapshot bridges that: "
-             "%s. Set the data directory aside and start again with -join",
-             start->log_dir, (uintmax_t)log->base_index, (uintmax_t)stood_at,
-             strerror(status < 0 ? -status : ENOENT));
+    snprintf(
+        why, RAFT_DRIVER_WHY_BYTES,
+        "%s begins behind entry %ju but store.db ends at %ju, and no snapshot bridges that: %s",
+        start->log_dir, (uintmax_t)log->base_index, (uintmax_t)stood_at,
+        strerror(status < 0 ? -status : ENOENT));
     return -EUCLEAN;
 }
 

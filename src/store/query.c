@@ -23,6 +23,8 @@ static int end(struct store *s, struct sql *sql, int status)
 {
     int error = sql_end(sql);
     readers_give(s->readers, sql);
+    if (error == -EUCLEAN && s->options.on_damage)
+        s->options.on_damage(s->options.ctx);
     return error ? error : status;
 }
 

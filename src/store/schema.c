@@ -107,10 +107,8 @@ int schema_check(struct sql *sql, const char *path, uint64_t incarnation, char w
     struct schema_meta meta;
     int status = schema_read_meta(sql, &meta);
     if (status < 0) {
-        snprintf(why, STORE_WHY_BYTES,
-                 "%s cannot be read as a store of raftfs (%s); restore the data directory, or move "
-                 "it away and let this node join again",
-                 path, strerror(-status));
+        snprintf(why, STORE_WHY_BYTES, "%s cannot be read as a store of raftfs (%s)", path,
+                 strerror(-status));
         return status;
     }
     if (meta.format != SCHEMA_FORMAT) {

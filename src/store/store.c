@@ -68,10 +68,7 @@ static int open_writer(struct store *s, char why[STORE_WHY_BYTES])
     int flags = SQLITE_OPEN_READWRITE | (create ? SQLITE_OPEN_CREATE : 0);
     int error = sql_open(&s->writer, s->path, flags);
     if (error) {
-        snprintf(why, STORE_WHY_BYTES, "%s: cannot be opened: %s%s", s->path, strerror(-error),
-                 error == -ENOENT ? "; restore it, or move the data directory away and let this "
-                                    "node join again"
-                                  : "");
+        snprintf(why, STORE_WHY_BYTES, "%s: cannot be opened: %s", s->path, strerror(-error));
         return error;
     }
     if (create)

@@ -55,6 +55,8 @@ struct store_options {
     void *ctx;
     /* Whether this node has the inode open: then its content is kept aside when it goes. */
     bool (*is_open)(void *ctx, uint64_t ino);
+    /* A query has met damage (-EUCLEAN), on its thread; NULL: nobody wants to know. */
+    void (*on_damage)(void *ctx);
 };
 
 /*

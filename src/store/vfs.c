@@ -81,8 +81,7 @@ static int file_read(sqlite3_file *file, void *out, int bytes, sqlite3_int64 off
         return rc;
     if (vfs_page_is_good(out, page_number(offset)))
         return SQLITE_OK;
-    report_error("%s: page %lld does not match its checksum; the disk has changed it. Stop this "
-                 "node, move its data directory away and let it join again",
+    report_error("%s: page %lld does not match its checksum; the disk has changed it",
                  ((struct vfs_file *)file)->path, (long long)page_number(offset));
     return SQLITE_IOERR_DATA;
 }

@@ -123,10 +123,7 @@ static void on_record(void *ctx, uint32_t batch_offset, const struct format_reco
 
 static int corrupt(const struct replay *p, uint64_t number, uint32_t offset, const char *what)
 {
-    snprintf(p->why, RAFT_LOG_WHY_BYTES,
-             "%s/%08" PRIu64
-             ".seg is corrupt at byte %u: %s. Set the data directory aside and start "
-             "this node again with -join",
+    snprintf(p->why, RAFT_LOG_WHY_BYTES, "%s/%08" PRIu64 ".seg is corrupt at byte %u: %s",
              p->log->dir, number, offset, what);
     return -EUCLEAN;
 }

@@ -155,6 +155,90 @@ static void clearing_takes_log_and_store_alone(void **state)
     datadir_close(&dir);
 }
 
+static void peers_are_kept(void **state)
+{
+    (void)state;
+    struct datadir dir;
+    assert_int_equal(open_as(&dir, "node1", true), 0);
+    assert_string_equal(dir.peers, "");
+    memset(dir.peers, 'a', sizeof(dir.peers) - 1);
+    assert_int_equal(datadir_save(&dir), 0);
+    datadir_close(&dir);
+    assert_int_equal(open_as(&dir, "node1", true), 0);
+    assert_int_equal(strlen(dir.peers), sizeof(dir.peers) - 1);
+    dir.peers[0] = '\0';
+    assert_int_equal(datadir_save(&dir), 0);
+    datadir_close(&dir);
+    assert_int_equal(open_as(&dir, "node1", true), 0);
+    assert_string_equal(dir.peers, "");
+    datadir_close(&dir);
+}
+
+static void make_file(const char *name)
+{
+    char file[192];
+    snprintf(file, sizeof(file), "%s/%s", path, name);
+    FILE *f = fopen(file, "w");
+    assert_non_null(f);
+    fclose(f);
+}
+
+static bool exists(const char *name)
+{
+    char file[192];
+    snprintf(file, sizeof(file), "%s/%s", path, name);
+    return access(file, F_OK) == 0;
+}
+
+static void starting_over_sets_all_aside_and_joins(void **state)
+{
+    (void)state;
+    struct datadir dir;
+    char aside[DATADIR_PATH_BYTES];
+    assert_int_equal(open_as(&dir, "node1", false), 0);
+    uint64_t before = dir.identity.id, after = datadir_draw();
+    assert_true(after != 0 && after != before);
+    snprintf(dir.peers, sizeof(dir.peers), "h:1,h:2");
+    dir.state = DATADIR_MEMBER;
+    assert_int_equal(datadir_save(&dir), 0);
+    make_file("store.db");
+    make_file("store.db-wal");
+    make_file("log"); /* as good as a directory */
+    make_file("other");
+    assert_int_equal(datadir_start_over(&dir, after, aside), 0);
+    assert_non_null(strstr(aside, "/corrupt-1"));
+    assert_true(exists("corrupt-1/store.db") && exists("corrupt-1/store.db-wal") &&
+                exists("corrupt-1/log") && exists("corrupt-1/identity"));
+    assert_false(exists("store.db") || exists("store.db-wal") || exists("log"));
+    assert_true(exists("other"));
+    datadir_close(&dir);
+    assert_int_equal(open_as(&dir, "node1", false), 0);
+    assert_int_equal(dir.identity.id, after);
+    assert_int_equal(dir.state, DATADIR_JOINING);
+    assert_int_equal(dir.boot, 2);
+    assert_string_equal(dir.peers, "h:1,h:2");
+    make_file("store.db"); /* and again */
+    assert_int_equal(datadir_start_over(&dir, datadir_draw(), aside), 0);
+    assert_true(exists("corrupt-2/store.db") && exists("corrupt-1/store.db"));
+    datadir_close(&dir);
+}
+
+static void a_lost_identity_is_not_replaced(void **state)
+{
+    (void)state;
+    struct datadir dir;
+    char file[192];
+    assert_int_equal(open_as(&dir, "node1", false), 0);
+    datadir_close(&dir);
+    make_file("store.db");
+    snprintf(file, sizeof(file), "%s/identity", path);
+    assert_int_equal(unlink(file), 0);
+    assert_int_equal(open_as(&dir, "node1", false), -EUCLEAN);
+    assert_non_null(strstr(why, "no identity"));
+    assert_int_equal(open_as(&dir, "node1", true), -EUCLEAN);
+    assert_true(exists("store.db"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -166,6 +250,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_directory_in_use_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_newer_format_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(nonsense_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(peers_are_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(starting_over_sets_all_aside_and_joins, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_lost_identity_is_not_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(clearing_takes_log_and_store_alone, setup, teardown),
     };
     return cmocka_run_group_tests_name("datadir", tests, NULL, NULL);
