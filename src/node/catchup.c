@@ -27,6 +27,12 @@ static void on_missing(void *ctx, uint64_t min_index)
         snapshots_want(n->snapshots, min_index);
 }
 
+static void on_damaged(void *ctx)
+{
+    struct node *n = ctx;
+    snapshots_renew(n->snapshots);
+}
+
 static void on_received(void *ctx, const struct snapshot *received)
 {
     struct node *n = ctx;
@@ -37,7 +43,7 @@ static void on_replaced(void *ctx, uint64_t index, struct buf *config)
 {
     struct node *n = ctx;
     struct mount *mount = n->mount;
-    node_on_config(n, &(struct raft_entry){.kind = RAFT_ENTRY_CONFIG, .payload = config});
+    node_adopt_config(n, config);
     compaction_applied(n->compaction, index, 0);
     if (mount)
         mount_tree_replaced(mount);
@@ -73,8 +79,11 @@ void node_open_catchup(struct node *n)
     node_path(n, "snapshots", path);
     n->compaction = compaction_init(n->options->snapshot_entries);
     compaction_applied(n->compaction, store_applied_index(n->store), 0);
-    n->serving = serving_init(&(struct serving_options){
-        .dir = path, .ctx = n, .wake = on_wake, .on_missing = on_missing});
+    n->serving = serving_init(&(struct serving_options){.dir = path,
+                                                        .ctx = n,
+                                                        .wake = on_wake,
+                                                        .on_missing = on_missing,
+                                                        .on_damaged = on_damaged});
     n->fetching = fetching_init(&(struct fetching_options){.store = n->store,
                                                            .applier = n->applier,
                                                            .dir = path,

@@ -18,7 +18,7 @@ enum {
 struct compaction {
     uint64_t kept_entries;
     uint64_t next_us;
-    uint64_t needless; /* at the last look */
+    uint64_t needless;     /* at the last look */
     uint64_t led_since_us; /* 0: does not lead */
 
     pthread_mutex_t lock;

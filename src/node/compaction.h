@@ -34,7 +34,8 @@ void compaction_applied(struct compaction *compaction, uint64_t index, uint64_t 
 
 /*
  * Cuts what may go: `needless` is the last index that nothing on this node needs any more. Looks at
- * once when that has changed, else now and then. Returns when to call again, UINT64_MAX if only news can bring more.
+ * once when that has changed, else now and then. Returns when to call again, UINT64_MAX if only
+ * news can bring more.
  */
 uint64_t compaction_pump(struct compaction *compaction, struct raft_driver *driver,
                          uint64_t needless, uint64_t now_us);

@@ -123,6 +123,8 @@ static int read_piece(struct serving *s, const struct raft_net_snapshot_ask *ask
     if (status < 0)
         return status;
     const struct snapshot *info = snapshot_source_info(p->source);
+    if (info->id == 0)
+        return -EUCLEAN; /* of an older program: nobody could tell it from another */
     uint64_t offset = ask->offset < info->bytes ? ask->offset : info->bytes;
     uint64_t left = info->bytes - offset;
     uint32_t bytes = left < ask->bytes ? (uint32_t)left : ask->bytes;
@@ -140,7 +142,7 @@ static int read_piece(struct serving *s, const struct raft_net_snapshot_ask *ask
     if (status < 0) {
         buf_unref(*data);
         *data = NULL;
-        unpin(p); /* the file may be mended, or another take its name */
+        unpin(p); /* another may take its name */
     }
     return status;
 }
@@ -286,6 +288,8 @@ void serving_pump(struct serving *s, struct raft_driver *driver)
     while (take_answer(s, &answered)) {
         if (answered.piece.status == -ENOENT && answered.ask.id == 0)
             s->options.on_missing(s->options.ctx, answered.ask.min_index);
+        if (answered.piece.status == -EUCLEAN)
+            s->options.on_damaged(s->options.ctx);
         raft_driver_snapshot_piece(driver, answered.from, &answered.piece, answered.data);
         buf_unref(answered.data);
     }

@@ -22,6 +22,8 @@ struct serving_options {
     void (*wake)(void *ctx); /* an answer is ready: call serving_pump() on the loop's thread */
     /* Somebody wants a snapshot at or above min_index, and there is none. From serving_pump(). */
     void (*on_missing)(void *ctx, uint64_t min_index);
+    /* The one that is here is damaged. As above. */
+    void (*on_damaged)(void *ctx);
 };
 
 struct serving *serving_init(const struct serving_options *options);

@@ -29,6 +29,7 @@ struct snapshots {
     uint64_t applied_index;
     uint64_t log_bytes;    /* since the newest was begun */
     uint64_t wanted_index; /* another node needs one at or above it */
+    bool damaged;          /* the newest */
     bool failed;
     struct queue asked;  /* for the next one */
     struct queue taking; /* for the one that is being taken */
@@ -36,7 +37,11 @@ struct snapshots {
 
 static bool is_due(const struct snapshots *s)
 {
-    if (s->failed || s->applied_index <= s->newest.index)
+    if (s->failed)
+        return false;
+    if (s->damaged)
+        return true;
+    if (s->applied_index <= s->newest.index)
         return false;
     if (s->wanted_index > s->newest.index && s->wanted_index <= s->applied_index)
         return true;
@@ -68,6 +73,7 @@ static void take(struct snapshots *s)
     s->failed = status < 0;
     if (status == 0 && taken.index >= s->newest.index) { /* else one was received meanwhile */
         s->newest = taken;
+        s->damaged = false;
         s->log_bytes -= log_bytes < s->log_bytes ? log_bytes : s->log_bytes;
     }
     s->options.on_taken(s->options.ctx);
@@ -160,6 +166,16 @@ void snapshots_want(struct snapshots *s, uint64_t index)
 {
     pthread_mutex_lock(&s->lock);
     s->wanted_index = index > s->wanted_index ? index : s->wanted_index;
+    if (s->newest.index >= index)
+        s->damaged = true; /* or it would have been found */
+    pthread_cond_signal(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void snapshots_renew(struct snapshots *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->damaged = s->newest.index > 0;
     pthread_cond_signal(&s->changed);
     pthread_mutex_unlock(&s->lock);
 }

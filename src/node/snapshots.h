@@ -38,8 +38,11 @@ void snapshots_close(struct snapshots *snapshots);
 /* One was received from another node; it is in the directory. */
 void snapshots_received(struct snapshots *snapshots, const struct snapshot *received);
 
-/* Somebody needs one at or above index: takes one soon, if there is none yet. */
+/* Somebody needs one at or above index and found none: takes one soon. */
 void snapshots_want(struct snapshots *snapshots, uint64_t index);
+
+/* The newest is damaged: takes another. */
+void snapshots_renew(struct snapshots *snapshots);
 
 /* Up to index is applied; those entries took log_bytes in the log. */
 void snapshots_applied(struct snapshots *snapshots, uint64_t index, uint64_t log_bytes);
