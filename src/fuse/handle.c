@@ -141,6 +141,13 @@ uint64_t handle_ino(struct handle *handle)
     return ino;
 }
 
+void handle_set_paged(struct handle *handle)
+{
+    pthread_mutex_lock(&handle->mount->lock);
+    handle->inode->paged = true;
+    pthread_mutex_unlock(&handle->mount->lock);
+}
+
 void handle_set_orphan(struct handle *handle)
 {
     pthread_mutex_lock(&handle->mount->lock);

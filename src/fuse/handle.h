@@ -31,6 +31,7 @@ struct inode {
     struct mount *mount;
     uint32_t opens;
     bool kept;                /* the store was told that it is open */
+    bool paged;               /* a descriptor reads it through the page cache */
     bool orphan;              /* it has left the tree: changes go to the private copy */
     struct deferred *pending; /* changes that handles keep (deferred.h) */
     struct timer release;
@@ -71,6 +72,9 @@ uint64_t handle_resolve(struct mount *m, uint64_t nodeid);
 
 /* The store's number beneath a handle, which may change once: when it becomes an alias. */
 uint64_t handle_ino(struct handle *handle);
+
+/* The handle goes through the page cache. */
+void handle_set_paged(struct handle *handle);
 
 /* The inode has left the tree (a change of it gave ESTALE, and its private copy answers). */
 void handle_set_orphan(struct handle *handle);

@@ -18,11 +18,13 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -91,6 +93,30 @@ static const struct fuse_lowlevel_ops operations = {
     .setattr = op_setattr,
     /* Extended attributes are not there: ENOSYS makes the kernel stop asking before each write. */
 };
+
+/*
+ * This libfuse does not know FUSE_PARALLEL_DIROPS, without which the kernel has one lookup at a
+ * time in a directory, each a round trip of the cluster. So the bit is put into the answer to INIT
+ * on its way out; all else passes through.
+ */
+static ssize_t pass_read(int fd, void *out, size_t bytes, void *userdata)
+{
+    (void)userdata;
+    return read(fd, out, bytes);
+}
+
+static ssize_t pass_write(int fd, struct iovec *iov, int count, void *userdata)
+{
+    struct mount *m = userdata;
+    if (m->ready && !m->answered && count == 2 &&
+        iov[1].iov_len >= offsetof(struct fuse_init_out, flags) + sizeof(uint32_t)) {
+        ((struct fuse_init_out *)iov[1].iov_base)->flags |= FUSE_PARALLEL_DIROPS;
+        m->answered = true;
+    }
+    return writev(fd, iov, count);
+}
+
+static const struct fuse_custom_io custom_io = {.read = pass_read, .writev = pass_write};
 
 /* ---- Workers ---- */
 
@@ -243,6 +269,7 @@ static struct mount *new_mount(const struct mount_options *options)
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->idle, NULL);
     pins_init(&m->pins);
+    notify_init(m, options->cache_names);
     map_init(&m->inodes);
     map_init(&m->aliases);
     map_init(&m->creations);
@@ -257,6 +284,7 @@ static void free_mount(struct mount *m)
     map_close(&m->creations);
     map_close(&m->aliases);
     map_close(&m->inodes);
+    notify_free(m);
     pins_close(&m->pins);
     pthread_cond_destroy(&m->idle);
     pthread_mutex_destroy(&m->lock);
@@ -274,7 +302,11 @@ static int fail_open(struct mount *m, int status, char why[MOUNT_WHY_BYTES], con
 /* The mount is there: from here on mount_close() takes everything down. */
 static int serve_mount(struct mount *m, unsigned workers)
 {
-    int status = answer_init(m);
+    int status = fuse_session_custom_io(m->session, &custom_io, fuse_session_fd(m->session));
+    if (status == 0)
+        status = answer_init(m);
+    if (status == 0)
+        status = notify_start(m);
     return status < 0 ? status : start_workers(m, workers);
 }
 
@@ -337,6 +369,7 @@ static void close_handles(struct mount *m)
 void mount_close(struct mount *m)
 {
     detach(m);
+    notify_stop(m);
     stop_workers(m);
     deferred_commit_all(m);
     wait_until_idle(m);

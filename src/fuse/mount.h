@@ -20,6 +20,7 @@ enum { MOUNT_WHY_BYTES = 512 };
 struct mount_options {
     const char *mountpoint;   /* absolute */
     const char *fuse_options; /* comma-separated, handed to libfuse; "" for none */
+    bool cache_names;         /* the kernel may keep names and attributes (consistency=local) */
     bool special_hidden;      /* readdir does not list .status and .leader */
     unsigned workers;         /* 0: the default */
     const struct backend *backend;
@@ -44,8 +45,11 @@ int mount_open(const struct mount_options *options, struct mount **out, char why
 /* Something that .status or .leader shows has changed: wakes their pollers. Any thread. */
 void mount_state_changed(struct mount *mount);
 
-/* The store's whole tree is another now: the kernel forgets the content that it has cached. Any
- * thread, which waits for nothing. */
+/* What a batch, visible to queries now, has touched (store_options.touched): the kernel forgets it.
+ * Any thread, which waits for nothing. */
+void mount_touched(struct mount *mount, const struct store_touched *items, uint32_t count);
+
+/* The store's whole tree is another now: the kernel forgets all that it has cached. Likewise. */
 void mount_tree_replaced(struct mount *mount);
 
 /* Whether a handle is open on the inode, or soon may be (store_options.is_open). Any thread. */

@@ -2,8 +2,9 @@
 /*
  * mount_state.h - what the files of this room share about one mount.
  *
- * One lock guards everything that is changed after mount_open(), except the pins. It is held for
- * microseconds: never across the store, the backend, a reply or anything else of libfuse.
+ * One lock guards everything that is changed after mount_open(), except the pins and the
+ * notifier's. It is held for microseconds: never across the store, the backend, a reply or anything
+ * else of libfuse.
  */
 #ifndef RAFTFS_FUSE_MOUNT_STATE_H
 #define RAFTFS_FUSE_MOUNT_STATE_H
@@ -17,6 +18,7 @@
 #include "fuse/backend.h"
 #include "fuse/map.h"
 #include "fuse/mount.h"
+#include "fuse/notify.h"
 #include "fuse/pins.h"
 #include "fuse/timer.h"
 
@@ -39,6 +41,7 @@ struct mount {
     uint32_t owner_gid;
     int64_t mounted_ns;
     struct pins pins;
+    struct notifier notifier;
 
     pthread_mutex_t lock;
     struct timers timers;
@@ -61,7 +64,8 @@ struct mount {
     pthread_t *workers;
     unsigned worker_count;
     atomic_bool leaving; /* the workers shall leave */
-    bool ready;          /* INIT was answered */
+    bool ready;          /* INIT is being answered */
+    bool answered;       /* INIT was answered */
     bool gone;           /* the mount was taken away, or is being so */
     void (*on_unmounted)(void *ctx);
     void *ctx;

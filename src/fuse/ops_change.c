@@ -237,7 +237,7 @@ static void attributes_set(struct request *r, int status, const struct store_res
     if (status < 0)
         request_reply(r, status);
     else
-        request_reply_attr(r, &attr);
+        request_reply_attr(r, &attr, 0);
 }
 
 static void setattr_start(struct request *r)

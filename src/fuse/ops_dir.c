@@ -136,7 +136,12 @@ static bool list_stored(void *ctx, const char *name, size_t name_bytes, uint64_t
     memcpy(text, name, name_bytes);
     text[name_bytes] = '\0';
     attr_to_entry(attr, l->dir & TREE_LOCAL, &entry);
-    return list(l, text, &entry, FIRST_COOKIE + (off_t)cookie);
+    if (l->plus)
+        entry.entry_timeout = notify_told(l->mount, l->dir, text, attr->ino);
+    bool listed = list(l, text, &entry, FIRST_COOKIE + (off_t)cookie);
+    if (l->plus && !listed)
+        notify_forgotten(l->mount, attr->ino, 1);
+    return listed;
 }
 
 static int list_from(struct listing *l, off_t offset)

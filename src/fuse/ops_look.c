@@ -60,18 +60,23 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 /* ---- FORGET ---- */
 
-/* Inode numbers need no table; only an alias lives as long as the kernel knows it. */
+/* Inode numbers need no table; an alias lives as long as the kernel knows it. */
+static void forget(struct mount *m, uint64_t nodeid, uint64_t lookups)
+{
+    handle_forget(m, nodeid); /* an alias was told once, by CREATE */
+    notify_forgotten(m, nodeid, lookups);
+}
+
 void op_forget(fuse_req_t req, fuse_ino_t nodeid, uint64_t lookups)
 {
-    (void)lookups; /* an alias was told once, by CREATE */
-    handle_forget(fuse_req_userdata(req), nodeid);
+    forget(fuse_req_userdata(req), nodeid, lookups);
     fuse_reply_none(req);
 }
 
 void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
 {
     for (size_t i = 0; i < count; i++)
-        handle_forget(fuse_req_userdata(req), forgets[i].ino);
+        forget(fuse_req_userdata(req), forgets[i].ino, forgets[i].nlookup);
     fuse_reply_none(req);
 }
 
@@ -82,12 +87,13 @@ static void getattr_query(struct request *r)
     struct store_attr attr;
     uint64_t ino = handle_resolve(r->mount, r->nodeid);
     int status = store_getattr(r->mount->store, ino, &attr);
+    double timeout_s = status == 0 ? notify_attr_timeout(r->mount, r->nodeid, &attr) : 0;
     if (!tree_is_local(r->nodeid))
         status = deferred_overlay(r, ino, status, &attr);
     if (status < 0)
         request_reply(r, status);
     else
-        request_reply_attr(r, &attr);
+        request_reply_attr(r, &attr, timeout_s);
 }
 
 static void getattr_start(struct request *r)
@@ -99,7 +105,7 @@ static void getattr_start(struct request *r)
     else if (deferred_hold(r, DEFERRED_READ, ino, getattr_start))
         return;
     else if (deferred_overlay(r, ino, -ESTALE, &attr) == 0)
-        request_reply_attr(r, &attr); /* only this node knows the inode yet */
+        request_reply_attr(r, &attr, 0); /* only this node knows the inode yet */
     else
         request_look(r, getattr_query);
 }

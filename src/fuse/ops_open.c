@@ -39,6 +39,8 @@ static void prepare(struct request *r, uint64_t size_bytes)
     /* close(2) need not ask us anything. Not so once the mount has POSIX locks, which it drops. */
     r->fi.noflush = true;
     r->handle->pinned = small;
+    if (!small)
+        handle_set_paged(r->handle);
 }
 
 static void fail_open(struct request *r, int status)

@@ -271,12 +271,12 @@ void request_reply(struct request *r, int status)
     finish(r);
 }
 
-void request_reply_attr(struct request *r, const struct store_attr *attr)
+void request_reply_attr(struct request *r, const struct store_attr *attr, double timeout_s)
 {
     struct fuse_entry_param entry;
     attr_to_entry(attr, r->nodeid & TREE_LOCAL, &entry);
     begin_end(r);
-    fuse_reply_attr(r->fuse, &entry.attr, entry.attr_timeout);
+    fuse_reply_attr(r->fuse, &entry.attr, timeout_s);
     finish(r);
 }
 
@@ -284,6 +284,7 @@ void request_reply_entry(struct request *r, const struct store_attr *attr)
 {
     struct fuse_entry_param entry;
     attr_to_entry(attr, r->nodeid & TREE_LOCAL, &entry);
+    entry.entry_timeout = notify_told(r->mount, r->nodeid, r->name, attr->ino);
     begin_end(r);
     fuse_reply_entry(r->fuse, &entry);
     finish(r);

@@ -109,8 +109,8 @@ void request_order(struct request *r);
 
 /* status: 0 or a negative errno. */
 void request_reply(struct request *r, int status);
-void request_reply_attr(struct request *r, const struct store_attr *attr);
-void request_reply_entry(struct request *r, const struct store_attr *attr);
+void request_reply_attr(struct request *r, const struct store_attr *attr, double timeout_s);
+void request_reply_entry(struct request *r, const struct store_attr *attr); /* of r->name */
 void request_reply_data(struct request *r, const void *data, size_t bytes);
 void request_reply_written(struct request *r, size_t bytes);
 void request_reply_link(struct request *r, const char *target);
@@ -124,8 +124,9 @@ bool request_reply_create(struct request *r, const struct store_attr *attr);
 void attr_to_stat(const struct store_attr *attr, struct stat *stat);
 
 /*
- * An entry that is valid for no time: until every node has leases, only an answer of the cluster
- * says what a name is now. With TREE_LOCAL in `tree` the number is that of .raft/local.
+ * An entry that is valid for no time, as linearizable ones are until every node has leases: only an
+ * answer of the cluster says what a name is now. With TREE_LOCAL in `tree` the number is that of
+ * .raft/local.
  */
 void attr_to_entry(const struct store_attr *attr, uint64_t tree, struct fuse_entry_param *entry);
 

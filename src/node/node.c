@@ -297,6 +297,14 @@ static void on_damaged_query(void *ctx)
         node_damaged(n);
 }
 
+static void on_touched(void *ctx, const struct store_touched *items, uint32_t count)
+{
+    struct node *n = ctx;
+    struct mount *mount = n->mount;
+    if (mount)
+        mount_touched(mount, items, count);
+}
+
 static int open_store(struct node *n, bool create)
 {
     struct store_options options = {.dir = n->dir.path,
@@ -304,7 +312,8 @@ static int open_store(struct node *n, bool create)
                                     .create = create,
                                     .ctx = n,
                                     .is_open = is_open,
-                                    .on_damage = on_damaged_query};
+                                    .on_damage = on_damaged_query,
+                                    .touched = on_touched};
     return store_open(&options, &n->store, n->why);
 }
 
@@ -401,6 +410,7 @@ static int open_mount(struct node *n, const struct backend *backend)
 {
     struct mount_options options = {.mountpoint = n->options->mountpoint,
                                     .fuse_options = n->options->fuse_options,
+                                    .cache_names = n->options->local_reads,
                                     .special_hidden = n->options->special_hidden,
                                     .backend = backend,
                                     .on_unmounted = on_unmounted,
@@ -408,6 +418,8 @@ static int open_mount(struct node *n, const struct backend *backend)
     struct mount *mount = NULL;
     int status = mount_open(&options, &mount, n->why);
     n->mount = mount;
+    if (mount)
+        mount_tree_replaced(mount); /* it was not told of what was touched meanwhile */
     return status;
 }
 

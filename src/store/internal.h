@@ -9,6 +9,7 @@
 #include "store/checkpoint.h"
 #include "store/orphans.h"
 #include "store/readers.h"
+#include "store/touched.h"
 #include "store/tree.h"
 
 struct store {
@@ -30,8 +31,10 @@ struct store {
     bool copying;
     _Atomic(bool) installing;
 
-    /* The apply thread's: the write-ahead log's length, and room for a decoded command. */
+    /* The apply thread's: the write-ahead log's length, the batch's touches, room for a decoded
+     * command. */
     int wal_pages;
+    struct touched touched;
     uint32_t groups[COMMAND_MAX_GROUPS];
 };
 

@@ -147,6 +147,7 @@ void store_close(struct store *s)
         sql_close(&s->writer);
     pthread_cond_destroy(&s->copy_changed);
     pthread_mutex_destroy(&s->copy_lock);
+    touched_free(&s->touched);
     pthread_mutex_destroy(&s->published_lock);
     memory_free(s);
 }
@@ -221,8 +222,10 @@ int store_apply(struct store *s, const struct store_entry *entries, uint32_t cou
     struct txn t = {.sql = &s->writer,
                     .state = s->published,
                     .orphans = s->orphans,
+                    .touched = s->options.touched ? &s->touched : NULL,
                     .is_open = s->options.is_open,
                     .is_open_ctx = s->options.ctx};
+    s->touched.count = 0;
     sql_begin(&s->writer, true);
     for (uint32_t i = 0; i < count && s->writer.error == 0; i++)
         apply_entry(s, &t, &entries[i], &results[i]);
@@ -231,6 +234,8 @@ int store_apply(struct store *s, const struct store_entry *entries, uint32_t cou
     if (error)
         return error;
     store_publish(s, &t.state);
+    if (s->touched.count)
+        s->options.touched(s->options.ctx, s->touched.items, s->touched.count);
     orphans_settle(s->orphans, s->options.is_open, s->options.ctx);
     checkpoint_grown(s->checkpoint, s->wal_pages);
     return 0;

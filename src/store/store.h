@@ -48,6 +48,16 @@ struct store_attr {
     uint64_t version; /* of the data: the index of the entry that changed it last */
 };
 
+/* An inode, or a name, that a batch has touched. */
+struct store_touched {
+    uint64_t ino;       /* the inode touched, or the one that the name stands (stood) for */
+    bool data;          /* its content too, not only its attributes */
+    bool added;         /* the name; else it was removed */
+    uint8_t name_bytes; /* 0: the inode itself */
+    uint64_t dir;
+    char name[COMMAND_NAME_BYTES + 1];
+};
+
 struct store_options {
     const char *dir;      /* DIR/store.db, and DIR/orphans for files unlinked while open */
     uint64_t incarnation; /* the data directory's; must match the database's */
@@ -57,6 +67,8 @@ struct store_options {
     bool (*is_open)(void *ctx, uint64_t ino);
     /* A query has met damage (-EUCLEAN), on its thread; NULL: nobody wants to know. */
     void (*on_damage)(void *ctx);
+    /* What a batch that queries see now has touched. Apply thread. NULL: nobody wants to know. */
+    void (*touched)(void *ctx, const struct store_touched *items, uint32_t count);
 };
 
 /*

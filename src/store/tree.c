@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "base/bytes.h"
+#include "store/touched.h"
 
 enum { ROW_FIELDS = 12 };
 
@@ -53,6 +54,20 @@ void tree_save_state(struct txn *t)
     for (int i = 0; i < (int)(sizeof(row) / sizeof(row[0])); i++)
         sql_bind_u64(t->sql, s, i + 1, row[i]);
     sql_run(t->sql, s);
+}
+
+/* ---- What is touched ---- */
+
+static void touch_inode(struct txn *t, uint64_t ino, bool data)
+{
+    if (t->touched)
+        touched_inode(t->touched, ino, data);
+}
+
+static void touch_name(struct txn *t, uint64_t dir, struct name name, uint64_t ino, bool added)
+{
+    if (t->touched)
+        touched_name(t->touched, dir, name.text, name.bytes, ino, added);
 }
 
 /* ---- Inodes ---- */
@@ -137,6 +152,7 @@ void tree_update(struct txn *t, const struct inode *before, const struct inode *
     put_inode(t, after);
     count_inode(t, before, -1);
     count_inode(t, after, 1);
+    touch_inode(t, after->attr.ino, false);
 }
 
 void tree_remove(struct txn *t, const struct inode *inode)
@@ -147,6 +163,7 @@ void tree_remove(struct txn *t, const struct inode *inode)
     sql_bind_u64(t->sql, s, 1, inode->attr.ino);
     sql_run(t->sql, s);
     count_inode(t, inode, -1);
+    touch_inode(t, inode->attr.ino, false);
 }
 
 /* ---- Names ---- */
@@ -179,6 +196,7 @@ void tree_link(struct txn *t, uint64_t parent, struct name name, uint64_t ino)
     sql_bind_u64(t->sql, s, 4, dentry.cookie);
     sql_run(t->sql, s);
     t->state.fingerprint += dentry_hash(parent, name, &dentry);
+    touch_name(t, parent, name, ino, true);
 }
 
 void tree_unlink(struct txn *t, uint64_t parent, struct name name, const struct dentry *dentry)
@@ -188,6 +206,7 @@ void tree_unlink(struct txn *t, uint64_t parent, struct name name, const struct 
     sql_bind_blob(t->sql, s, 2, name.text, name.bytes);
     sql_run(t->sql, s);
     t->state.fingerprint -= dentry_hash(parent, name, dentry);
+    touch_name(t, parent, name, dentry->ino, false);
 }
 
 bool tree_is_empty(struct txn *t, uint64_t dir)
@@ -250,6 +269,7 @@ void tree_write(struct txn *t, uint64_t ino, uint64_t offset, const void *data, 
 {
     struct chunk chunk;
     const uint8_t *from = data;
+    touch_inode(t, ino, true);
     while (bytes > 0) {
         size_t at = (size_t)(offset % STORE_CHUNK_BYTES);
         size_t n = STORE_CHUNK_BYTES - at < bytes ? STORE_CHUNK_BYTES - at : bytes;
@@ -290,6 +310,7 @@ void tree_truncate(struct txn *t, uint64_t ino, uint64_t size_bytes)
 {
     uint64_t last = size_bytes / STORE_CHUNK_BYTES;
     size_t kept = (size_t)(size_bytes % STORE_CHUNK_BYTES);
+    touch_inode(t, ino, true);
     drop_chunks(t, ino, kept ? last + 1 : last);
     if (!kept)
         return;
