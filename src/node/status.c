@@ -55,6 +55,12 @@ static void add_quorum(struct text *t, const struct raft_driver_status *raft)
     add(t, "quorum: %s %u/%u\n", raft->quorum ? "yes" : "no", up, voters);
 }
 
+/* Two have one name while a member is being replaced: shown is the one that still counts. */
+static bool is_successor(const struct raft_driver_status *raft, uint32_t k)
+{
+    return raft->members[k].member.replaces != 0;
+}
+
 static void add_member(struct text *t, const struct raft_driver_status *raft,
                        const struct raft_driver_member_status *m)
 {
@@ -89,7 +95,8 @@ size_t status_format(const struct status_source *source, char *out, size_t out_b
     add(&t, "fingerprint: %016" PRIx64 "\n", source->store->fingerprint);
     add(&t, "uptime_ms: %" PRIu64 "\n", source->uptime_ms);
     for (uint32_t i = 0; i < raft->member_count; i++)
-        add_member(&t, raft, &raft->members[i]);
+        if (!is_successor(raft, i))
+            add_member(&t, raft, &raft->members[i]);
     return t.used;
 }
 
@@ -105,9 +112,12 @@ size_t status_leader(const struct raft_driver_status *raft, char *out, size_t ou
 bool status_member(const struct raft_driver_status *raft, unsigned k, char *name, size_t name_bytes,
                    char *text, size_t text_bytes)
 {
-    if (k >= raft->member_count)
+    uint32_t i = 0;
+    while (i < raft->member_count && (is_successor(raft, i) || k-- > 0))
+        i++;
+    if (i >= raft->member_count)
         return false;
-    const struct raft_member *m = &raft->members[k].member;
+    const struct raft_member *m = &raft->members[i].member;
     snprintf(name, name_bytes, "%s", m->name);
     snprintf(text, text_bytes, "%s %s", m->address, m->voter ? "voter" : "nonvoter");
     return true;

@@ -4,7 +4,8 @@
  *
  * A node names itself and its address, again and again until it is a member. It is told apart from
  * others by its incarnation: another incarnation under a member's name is either a second node with
- * a name that is taken, or the same node whose data directory was lost. The address tells.
+ * a name that is taken, or the same node whose data directory was lost. The address tells, or the
+ * node itself, which may still know whom it follows. The lost one's place is taken in one step.
  */
 #include <stdio.h>
 #include <string.h>
@@ -20,18 +21,67 @@ static bool in_contact(struct raft_driver *d, const struct raft_member *m)
     return status.contact_us < 2 * RAFT_DRIVER_ELECTION_US;
 }
 
-static enum raft_net_join_status change_members(struct raft_driver *d, enum raft_change_kind kind,
-                                                const struct raft_member *member)
+/* A member of that name that answers; while one is being replaced, two have it. */
+static const struct raft_member *answering(struct raft_driver *d, const struct raft_config *config,
+                                           const char *name)
 {
-    raft_driver_step(d, &(struct raft_event){.kind = RAFT_CHANGE, .change = {kind, *member}});
+    for (uint32_t i = 0; i < config->count; i++)
+        if (strcmp(config->members[i].name, name) == 0 && in_contact(d, &config->members[i]))
+            return &config->members[i];
+    return NULL;
+}
+
+static enum raft_net_join_status change_members(struct raft_driver *d, enum raft_change_kind kind,
+                                                const struct raft_member *member, raft_id replaces,
+                                                struct raft_net_join_reply *reply)
+{
+    struct raft_event event = {
+        .kind = RAFT_CHANGE,
+        .change = {.kind = kind, .member = *member, .replaces = replaces}};
+    raft_driver_step(d, &event);
     switch (d->out->refusal) {
     case RAFT_ACCEPTED:
         return RAFT_JOIN_PENDING;
     case RAFT_INVALID:
+        snprintf(reply->why, sizeof(reply->why), "the cluster is full (%d members)",
+                 RAFT_MAX_MEMBERS);
         return RAFT_JOIN_REFUSED;
     default:
+        snprintf(reply->why, sizeof(reply->why), "the leader is busy with another change");
         return RAFT_JOIN_RETRY;
     }
+}
+
+/* Somebody whose incarnation is no member's. */
+static enum raft_net_join_status admit_new(struct raft_driver *d, const struct raft_config *config,
+                                           const struct raft_net_join *join,
+                                           struct raft_net_join_reply *reply)
+{
+    struct raft_member wanted = {.id = join->id, .promote = join->voter};
+    memcpy(wanted.name, join->name, sizeof(wanted.name));
+    memcpy(wanted.address, join->address, sizeof(wanted.address));
+    const struct raft_member *holder = raft_config_find(config, join->replaces);
+    if (!holder)
+        holder = raft_config_find_name(config, join->name);
+    if (!holder && join->replaces) {
+        snprintf(reply->why, sizeof(reply->why),
+                 "%s was removed from the cluster: to bring it back, start it with an empty -data "
+                 "directory and -join",
+                 join->name);
+        return RAFT_JOIN_REFUSED;
+    }
+    if (!holder)
+        return change_members(d, RAFT_CHANGE_ADD, &wanted, 0, reply);
+    /* Who asks from the holder's own address listens there, or is its successor: it is gone. */
+    bool gone = strcmp(holder->address, join->address) == 0 || holder->id == join->replaces;
+    const struct raft_member *taker = gone ? NULL : answering(d, config, join->name);
+    if (taker) {
+        snprintf(reply->why, sizeof(reply->why),
+                 "the name %s is taken by the member at %s: choose another -id", taker->name,
+                 taker->address);
+        return RAFT_JOIN_NAME_TAKEN;
+    }
+    return change_members(d, RAFT_CHANGE_REPLACE, &wanted, holder->id, reply);
 }
 
 /* Joining is idempotent by name and incarnation: a node repeats it until it is a member. */
@@ -40,29 +90,14 @@ static enum raft_net_join_status admit(struct raft_driver *d, const struct raft_
 {
     uint64_t index = 0;
     const struct raft_config *config = raft_config(d->core, &index);
-    struct raft_member wanted = {.id = join->id, .promote = join->voter};
-    memcpy(wanted.name, join->name, sizeof(wanted.name));
-    memcpy(wanted.address, join->address, sizeof(wanted.address));
     const struct raft_member *known = raft_config_find(config, join->id);
-    if (known && strcmp(known->address, join->address) == 0)
+    if (!known)
+        return admit_new(d, config, join, reply);
+    if (strcmp(known->address, join->address) == 0)
         return index <= raft_commit_index(d->core) ? RAFT_JOIN_OK : RAFT_JOIN_PENDING;
-    if (known)
-        return change_members(d, RAFT_CHANGE_ADDRESS, &wanted);
-
-    const struct raft_member *holder = raft_config_find_name(config, join->name);
-    if (!holder)
-        return change_members(d, RAFT_CHANGE_ADD, &wanted);
-    /* Who asks from the holder's own address listens there, or knows it: the holder is gone. */
-    bool gone = strcmp(holder->address, join->address) == 0 || holder->id == join->replaces;
-    if (!gone && in_contact(d, holder)) {
-        snprintf(reply->why, sizeof(reply->why),
-                 "the name %s is taken by the member at %s: choose another -id", holder->name,
-                 holder->address);
-        return RAFT_JOIN_NAME_TAKEN;
-    }
-    /* The holder's data directory is gone, or it is down: its successor comes as a new member. */
-    enum raft_net_join_status status = change_members(d, RAFT_CHANGE_REMOVE, holder);
-    return status == RAFT_JOIN_PENDING ? RAFT_JOIN_RETRY : status;
+    struct raft_member moved = {.id = join->id};
+    memcpy(moved.address, join->address, sizeof(moved.address));
+    return change_members(d, RAFT_CHANGE_ADDRESS, &moved, 0, reply);
 }
 
 void raft_driver_on_join(void *ctx, const struct raft_net_join *join,
@@ -77,12 +112,7 @@ void raft_driver_on_join(void *ctx, const struct raft_net_join *join,
     raft_id leader = raft_leader(d->core);
     const struct raft_member *m = raft_config_find(raft_config(d->core, NULL), leader);
     if (leader == d->identity.id) {
-        snprintf(reply->why, sizeof(reply->why), "the leader is busy with another change");
         reply->status = admit(d, join, reply);
-        if (reply->status == RAFT_JOIN_REFUSED)
-            snprintf(reply->why, sizeof(reply->why),
-                     "the cluster is full (%d members) or %s names a member already",
-                     RAFT_MAX_MEMBERS, join->address);
         d->callbacks.settled(d->callbacks.ctx);
     } else if (leader && m) {
         reply->status = RAFT_JOIN_REDIRECT;
