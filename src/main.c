@@ -8,6 +8,7 @@
 #include "fuse/mount.h"
 #include "node/node.h"
 #include "node/recover.h"
+#include "node/restore.h"
 #include "options.h"
 
 static void on_serving(void *ctx)
@@ -31,6 +32,8 @@ int main(int argc, char **argv)
         return status == OPTIONS_DONE ? 0 : status;
     if (options.recover)
         return node_recover(options.node.data_dir, options.node.name, why) < 0 ? fail(why) : 0;
+    if (options.restore)
+        return node_restore(options.restore, &options.node, why) < 0 ? fail(why) : 0;
     if (mount_prepare(options.node.mountpoint, why) < 0)
         return fail(why);
     report_set_node(options.node.name);

@@ -24,6 +24,7 @@ enum {
 static const char usage[] =
     "usage: raftfs [options] MOUNTPOINT\n"
     "       raftfs --recover -data DIR\n"
+    "       raftfs --restore FILE -data DIR [-id NAME] [-addr HOST:PORT]\n"
     "\n"
     "Mounts a directory whose files are replicated by Raft to every node of a cluster.\n"
     "\n"
@@ -37,6 +38,8 @@ static const char usage[] =
     "  -f                  stay in the foreground\n"
     "  --recover           the majority is lost for ever: make this node, which must not run, a\n"
     "                      cluster of its own; what only the others had is gone\n"
+    "  --restore FILE      make an empty data directory the first of a new cluster that has what\n"
+    "                      the snapshot FILE holds\n"
     "  -o timeout=SECONDS  how long an operation waits for a quorum (default 5)\n"
     "  -o consistency=linearizable|local\n"
     "                      what a plain read promises (default linearizable)\n"
@@ -254,6 +257,7 @@ enum {
     OPTION_DATA,
     OPTION_NONVOTER,
     OPTION_RECOVER,
+    OPTION_RESTORE,
     OPTION_HELP,
     OPTION_VERSION
 };
@@ -265,6 +269,7 @@ static const struct option long_options[] = {
     {"data", required_argument, NULL, OPTION_DATA},
     {"nonvoter", no_argument, NULL, OPTION_NONVOTER},
     {"recover", no_argument, NULL, OPTION_RECOVER},
+    {"restore", required_argument, NULL, OPTION_RESTORE},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
     {NULL, 0, NULL, 0},
@@ -288,6 +293,9 @@ static int one_option(struct options *o, int option, const char **data)
     case OPTION_RECOVER:
         o->recover = true;
         return OPTIONS_RUN;
+    case OPTION_RESTORE:
+        o->restore = optarg;
+        return OPTIONS_RUN;
     case 'f':
         o->foreground = true;
         return OPTIONS_RUN;
@@ -305,12 +313,12 @@ static int one_option(struct options *o, int option, const char **data)
     }
 }
 
-/* Nothing is guessed here: what is named wrong would be lost. */
-static int set_recovery(struct options *o, const char *data, bool has_mountpoint)
+/* Of --recover and --restore. Nothing is guessed: what is named wrong would be lost. */
+static int set_offline(struct options *o, const char *data, bool has_mountpoint)
 {
-    if (!data || has_mountpoint)
-        return fail(OPTIONS_USAGE, "--recover needs -data DIR, and no mount point: it mounts "
-                                   "nothing; start the node afterwards");
+    if (!data || has_mountpoint || (o->recover && o->restore))
+        return fail(OPTIONS_USAGE, "--recover, or --restore, needs -data DIR, and no mount point: "
+                                   "it mounts nothing; start the node afterwards");
     int status = absolute(data, data_path);
     if (status < 0)
         return fail(OPTIONS_FAILED, "-data %s: %s", data, strerror(-status));
@@ -346,8 +354,10 @@ int options_parse(struct options *o, int argc, char **argv)
     }
     if (status != OPTIONS_RUN)
         return status;
-    if (o->recover)
-        return set_recovery(o, data, optind < argc);
+    if (o->restore && o->node.name[0] == '\0' && (status = set_host_name(o)) != OPTIONS_RUN)
+        return status;
+    if (o->recover || o->restore)
+        return set_offline(o, data, optind < argc);
     if (optind != argc - 1)
         return fail(OPTIONS_USAGE, argc == optind
                                        ? "say where to mount: raftfs [options] MOUNTPOINT"

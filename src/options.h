@@ -12,7 +12,8 @@ enum { OPTIONS_RUN = 0, OPTIONS_FAILED = 1, OPTIONS_USAGE = 2, OPTIONS_DONE = 3 
 struct options {
     struct node_options node; /* paths are absolute; its strings live as long as this */
     bool foreground;
-    bool recover; /* then only data_dir and perhaps the name are set */
+    bool recover;        /* then only data_dir and perhaps the name are set */
+    const char *restore; /* a snapshot file, or NULL; then there is no mount point */
 };
 
 /*

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "node/datadir.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -253,6 +254,43 @@ int datadir_open_existing(struct datadir *dir, const char *path, const char *nam
         status = load(dir, why);
     if (status == 0)
         status = check_owner(dir, *name ? name : dir->identity.name, why);
+    if (status < 0)
+        datadir_close(dir);
+    return status;
+}
+
+/* But for our own lock, and what mkfs leaves. */
+static int check_nothing_in(const struct datadir *dir, char why[DATADIR_WHY_BYTES])
+{
+    DIR *d = opendir(dir->path);
+    int status = d ? 0 : -errno;
+    for (struct dirent *e; status == 0 && (e = readdir(d));) {
+        static const char *const ours[] = {".", "..", "lock", "lost+found"};
+        bool other = true;
+        for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+            other = other && strcmp(e->d_name, ours[i]) != 0;
+        if (other)
+            status = -ENOTEMPTY;
+    }
+    if (d)
+        closedir(d);
+    if (status < 0)
+        snprintf(why, DATADIR_WHY_BYTES,
+                 "%s cannot be used: %s. Choose an empty -data directory, or empty this one",
+                 dir->path, strerror(-status));
+    return status;
+}
+
+int datadir_open_empty(struct datadir *dir, const char *path, const char *name, const char *address,
+                       char why[DATADIR_WHY_BYTES])
+{
+    *dir = (struct datadir){.path = memory_strdup(path), .lock_fd = -1};
+    int status = lock(dir, why);
+    if (status == 0)
+        status = check_nothing_in(dir, why);
+    if (status == 0)
+        status = make_identity(dir, name, address, false);
+    dir->state = DATADIR_MEMBER;
     if (status < 0)
         datadir_close(dir);
     return status;

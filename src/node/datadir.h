@@ -61,6 +61,13 @@ int datadir_open(struct datadir *dir, const char *path, const char *name, const 
 /* The same of a directory that must be some node's: `name`'s, or anybody's if that is empty. */
 int datadir_open_existing(struct datadir *dir, const char *path, const char *name,
                           char why[DATADIR_WHY_BYTES]);
+
+/*
+ * The same of an empty directory that becomes `name`'s: a member of a new cluster, once it is
+ * saved. -ENOTEMPTY: it is not.
+ */
+int datadir_open_empty(struct datadir *dir, const char *path, const char *name, const char *address,
+                       char why[DATADIR_WHY_BYTES]);
 void datadir_close(struct datadir *dir);
 
 /* Puts dir->state and dir->identity on disk. 0 or a negative errno. */

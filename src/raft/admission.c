@@ -18,7 +18,7 @@ static bool in_contact(struct raft_driver *d, const struct raft_member *m)
     if (m->id == d->identity.id)
         return true;
     struct raft_peer_status status = raft_peer_status(d->core, m->id, clock_mono_us());
-    return status.contact_us < 2 * RAFT_DRIVER_ELECTION_US;
+    return raft_net_is_up(d->net, m->id) && status.contact_us < 2 * RAFT_DRIVER_ELECTION_US;
 }
 
 /* A member of that name that answers; while one is being replaced, two have it. */
@@ -35,9 +35,8 @@ static enum raft_net_join_status change_members(struct raft_driver *d, enum raft
                                                 const struct raft_member *member, raft_id replaces,
                                                 struct raft_net_join_reply *reply)
 {
-    struct raft_event event = {
-        .kind = RAFT_CHANGE,
-        .change = {.kind = kind, .member = *member, .replaces = replaces}};
+    struct raft_event event = {.kind = RAFT_CHANGE,
+                               .change = {.kind = kind, .member = *member, .replaces = replaces}};
     raft_driver_step(d, &event);
     switch (d->out->refusal) {
     case RAFT_ACCEPTED:

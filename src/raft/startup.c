@@ -170,8 +170,11 @@ int raft_driver_recover(struct raft_driver_start *start, const struct raft_net_i
     if (status < 0)
         return status;
     status = align_log(log, &recovered, start, why);
+    /* A log that was just made knows no term, the entry that it begins behind has one. */
+    uint64_t term =
+        recovered.hard.term > recovered.base_term ? recovered.hard.term : recovered.base_term;
     if (status == 0)
-        append_alone(log, &f, survivor, recovered.last_index, recovered.hard.term);
+        append_alone(log, &f, survivor, recovered.last_index, term);
     raft_log_close(log);
     return status;
 }
