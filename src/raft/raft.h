@@ -43,6 +43,8 @@ enum {
     RAFT_MAX_SENDS = 256,              /* messages in one step's effects */
     RAFT_MAX_READS = 256,              /* read tokens outstanding on one node */
     RAFT_MAX_CONFIG_BYTES = 16 * 1024, /* an encoded configuration */
+    RAFT_CLOCK_DRIFT = 4,              /* no clock is faster than another by more than a fourth */
+    RAFT_MAX_LEASE_US = 250 * 1000,
 };
 
 /* ---- Members and configurations ---- */
@@ -164,8 +166,9 @@ struct raft_msg {
             struct raft_disk_state disk;
         } append_reply;
         struct {
-            uint64_t commit; /* never above what the receiver is known to hold */
-            uint64_t round;  /* echoed: proves contact at or after the round's start */
+            uint64_t commit;   /* never above what the receiver is known to hold */
+            uint64_t round;    /* echoed: proves contact at or after the round's start */
+            uint32_t lease_us; /* an echo promises to elect nobody else for so long; 0: none */
         } heartbeat;
         struct {
             uint64_t round;
@@ -355,6 +358,11 @@ struct raft_options {
     uint32_t election_us;         /* a timeout lies in [election_us, 2 * election_us) */
     uint32_t term_run_capacity;   /* runs kept; when more, the oldest are forgotten */
     uint32_t entry_size_capacity; /* sizes of that many newest entries are known */
+    /*
+     * How long a quorum's echo lets this node, as leader, answer reads by itself (lease.c), at most
+     * RAFT_MAX_LEASE_US; 0: never. Longer than a heartbeat interval, or it would keep lapsing.
+     */
+    uint32_t lease_us;
 };
 
 /* The bytes that a core with these options needs, aligned as max_align_t. */
@@ -379,6 +387,13 @@ uint64_t raft_commit_index(const struct raft *r);
 uint64_t raft_last_index(const struct raft *r);
 uint64_t raft_durable_index(const struct raft *r);
 uint64_t raft_base_index(const struct raft *r);
+
+/*
+ * Until when, by the clock of the events, this node surely is the only leader and knows what is
+ * committed: until then a read at its commit index needs nobody's confirmation. 0: not now.
+ */
+uint64_t raft_lease_until_us(const struct raft *r);
+
 uint64_t raft_elections(const struct raft *r); /* leaders this node has seen take office */
 uint64_t raft_dropped_messages(const struct raft *r);
 

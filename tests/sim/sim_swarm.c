@@ -9,6 +9,9 @@
  */
 #include "sim_world.h"
 
+/* The fastest clock against the slowest is then just within RAFT_CLOCK_DRIFT. */
+enum { MAX_DRIFT_PPM = 111000 };
+
 /* A number whose order of magnitude is as random as its digits. */
 static uint64_t scaled(struct sim_rng *rng, uint64_t low, uint64_t high)
 {
@@ -28,6 +31,11 @@ static void draw_cluster(struct sim_swarm *s, struct sim_rng *rng)
         s->slots++;
     s->election_us = (uint32_t)sim_between(rng, 300, 1500) * 1000;
     s->heartbeat_us = s->election_us / (uint32_t)sim_between(rng, 3, 10);
+    s->drift_ppm = sim_chance(rng, 500) ? MAX_DRIFT_PPM : 500;
+    if (sim_chance(rng, 700))
+        s->lease_us = s->heartbeat_us + (uint32_t)sim_below(rng, s->election_us / 4);
+    if (s->lease_us > RAFT_MAX_LEASE_US)
+        s->lease_us = RAFT_MAX_LEASE_US;
 }
 
 static void draw_machines(struct sim_swarm *s, struct sim_rng *rng)
@@ -56,4 +64,6 @@ void sim_swarm_draw(struct sim_swarm *s, struct sim_rng *rng)
     for (int f = 0; f < SIM_FAULTS; f++)
         if (sim_chance(rng, 400))
             s->fault_us[f] = scaled(rng, s->election_us / 2, 16 * (uint64_t)s->election_us);
+    if (s->lease_us)
+        s->fault_us[SIM_FAULT_CLOCK] = 0; /* a clock that is set is what no lease survives */
 }

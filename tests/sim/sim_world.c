@@ -113,7 +113,8 @@ struct raft_member sim_world_member(const struct sim_slot *s)
 
 uint64_t sim_slot_now(const struct sim_world *w, const struct sim_slot *s)
 {
-    return w->now_us + s->clock_us;
+    int64_t drift_us = (int64_t)w->now_us * s->drift_ppm / 1000000;
+    return w->now_us + s->clock_us + (uint64_t)drift_us;
 }
 
 static struct sim_event own_event(const struct sim_slot *s, enum sim_event_kind kind)
@@ -127,6 +128,7 @@ void sim_slot_arm_timer(struct sim_world *w, struct sim_slot *s)
     if (s->wake_at_us == UINT64_MAX)
         return;
     uint64_t delay_us = s->wake_at_us > now_us ? s->wake_at_us - now_us : 0;
+    delay_us = delay_us * 1000000 / (uint64_t)(1000000 + s->drift_ppm);
     delay_us += sim_below(&w->rng, 1000); /* timers fire late */
     if (w->now_us + delay_us >= s->timer_at_us)
         return;
@@ -223,6 +225,7 @@ static void slot_start(struct sim_world *w, struct sim_slot *s)
                                    .seed = sim_rng_next(&w->rng),
                                    .heartbeat_us = w->swarm.heartbeat_us,
                                    .election_us = w->swarm.election_us,
+                                   .lease_us = w->swarm.lease_us,
                                    .term_run_capacity = 512,
                                    .entry_size_capacity = 4096};
     sim_node_init(&s->node, &options, &w->hooks, &w->configs, &w->effects);
@@ -469,7 +472,9 @@ static void found_cluster(struct sim_world *w)
     for (uint32_t i = 0; i < w->swarm.slots; i++) {
         slot_start(w, &w->slots[i]);
         w->slots[i].disk_us = w->swarm.disk_us;
-        w->slots[i].clock_us = sim_below(&w->rng, 10000000);
+        w->slots[i].clock_us = sim_between(&w->rng, 1000000, 10000000);
+        w->slots[i].drift_ppm = (int32_t)sim_below(&w->rng, 2 * w->swarm.drift_ppm + 1);
+        w->slots[i].drift_ppm -= (int32_t)w->swarm.drift_ppm;
     }
     for (uint32_t i = 0; i < config.count; i++) {
         config.members[i] = sim_world_member(&w->slots[i]);

@@ -52,7 +52,9 @@ struct sim_swarm {
     uint32_t slots;
     uint32_t heartbeat_us;
     uint32_t election_us;
-    uint64_t net_us; /* a typical one-way delay */
+    uint32_t lease_us;  /* 0: none */
+    uint32_t drift_ppm; /* a clock is at most so much faster or slower than the world's */
+    uint64_t net_us;    /* a typical one-way delay */
     uint32_t loss_per_mille;
     uint32_t duplicate_per_mille;
     uint32_t straggler_per_mille; /* arrive when the world has moved on */
@@ -110,6 +112,7 @@ struct sim_slot {
     uint32_t life;
     uint32_t boots;
     uint64_t clock_us; /* ahead of the world's; only ever grows */
+    int32_t drift_ppm; /* and so much faster */
     uint64_t paused_until_us;
     uint64_t stalled_until_us;
     uint64_t disk_us;

@@ -14,7 +14,7 @@
 #include "raft/core/progress.h"
 #include "raft/raft.h"
 
-enum { MAX_READ_TOKENS = RAFT_MAX_READS };
+enum { MAX_READ_TOKENS = RAFT_MAX_READS, LEASE_ROUNDS = 64 };
 
 /* A read index asked for, on its way. */
 struct pending_read {
@@ -36,6 +36,8 @@ struct raft {
     enum raft_role role;
     raft_id leader;
     uint64_t leader_contact_us; /* when it was heard last; ends stickiness when too long ago */
+    uint64_t promise_until_us;  /* before that nobody gets our vote, save by the leader's word */
+    bool leader_lost;           /* its connection broke, and no leader was heard since */
     uint64_t election_at_us;    /* the next pre-vote starts then */
     uint64_t role_since_us;
     uint64_t elections;
@@ -61,7 +63,9 @@ struct raft {
     /* Leader. */
     struct progress peers[RAFT_MAX_MEMBERS]; /* by member of `config`; own slot unused */
     uint64_t heartbeat_at_us;
-    uint64_t round; /* the newest heartbeat round */
+    uint64_t round;                  /* the newest heartbeat round */
+    uint64_t round_us[LEASE_ROUNDS]; /* when the newest ones began */
+    bool word_given;                 /* a TIMEOUT_NOW has left in this term */
     bool round_wanted;
     raft_id transfer_to;
     uint64_t transfer_until_us;
@@ -121,6 +125,13 @@ void read_on_reply(struct raft *r, const struct raft_msg *m);
 void read_confirm(struct raft *r);
 void read_fail_all(struct raft *r);
 void read_tick(struct raft *r);
+
+/* ---- lease.c ---- */
+void lease_round_begins(struct raft *r);
+uint32_t lease_wanted_us(const struct raft *r);
+bool lease_holds(const struct raft *r);
+void lease_promise(struct raft *r, uint32_t lease_us);
+bool lease_promised(const struct raft *r);
 
 /* ---- membership.c ---- */
 void membership_change(struct raft *r, enum raft_change_kind kind, const struct raft_member *m,

@@ -6,7 +6,8 @@
  * nobody's term, so a node that was cut off does not disturb the others when it comes back. A voter
  * that heard its leader within an election timeout refuses (thesis 4.2.3), unless the leader itself
  * asked for the election. A refusal carries the voter's term, or a higher term would never spread
- * among pre-candidates.
+ * among pre-candidates. A broken connection to the leader ends that loyalty at once, but not what
+ * was promised for the leader's lease (lease.c).
  *
  * Votes are given without a look at the local configuration, which may be older than the
  * candidate's (thesis 4.1); a learner that was promoted without knowing it must vote.
@@ -28,10 +29,14 @@ void election_reset_timer(struct raft *r)
         r->now_us + r->options.election_us + random_below(r, r->options.election_us);
 }
 
-/* There is nothing to wait for but one's own disk; apart, lest two candidates split the vote. */
+/*
+ * There is nothing to wait for but one's own disk, or the end of one's promise; apart, lest two
+ * candidates split the vote.
+ */
 static void try_soon(struct raft *r)
 {
-    r->election_at_us = r->now_us + 1 + random_below(r, r->options.heartbeat_us / 4);
+    uint64_t from_us = lease_promised(r) ? r->promise_until_us : r->now_us;
+    r->election_at_us = from_us + 1 + random_below(r, r->options.heartbeat_us / 4);
 }
 
 /*
@@ -82,6 +87,13 @@ static void campaign(struct raft *r, bool transferred)
     ask_all(r, RAFT_MSG_VOTE, r->hard.term, r->hard_write);
 }
 
+/* The others will notice, too, that the leader has died, and their promises end. */
+static void ask_again_soon(struct raft *r)
+{
+    uint32_t pause_us = r->options.heartbeat_us / 2;
+    r->election_at_us = r->now_us + pause_us + random_below(r, pause_us);
+}
+
 static void pre_campaign(struct raft *r)
 {
     if (!may_campaign(r)) {
@@ -89,12 +101,14 @@ static void pre_campaign(struct raft *r)
         election_reset_timer(r);
         return;
     }
-    if (!log_is_durable(r)) {
+    if (!log_is_durable(r) || lease_promised(r)) {
         set_leader(r, 0);
         try_soon(r);
         return;
     }
     become_pre_candidate(r);
+    if (r->leader_lost && r->now_us < r->leader_contact_us + r->options.election_us)
+        ask_again_soon(r);
     r->transferred = false;
     int self = membership_slot(r, r->options.id);
     if (self >= 0)
@@ -152,7 +166,7 @@ static void answer(struct raft *r, const struct raft_msg *m, bool granted, uint6
 void election_on_vote(struct raft *r, const struct raft_msg *m)
 {
     bool pre = m->kind == RAFT_MSG_PREVOTE;
-    bool sticky = hears_leader(r) && !m->vote.transfer;
+    bool sticky = (hears_leader(r) || lease_promised(r)) && !m->vote.transfer;
     if (m->term < r->hard.term || sticky || (pre && m->term == r->hard.term)) {
         answer(r, m, false, r->hard_write);
         return;
@@ -202,15 +216,20 @@ void election_on_timeout_now(struct raft *r, const struct raft_msg *m)
         campaign(r, true);
 }
 
-/* The leader's process has died: there is nothing left to be loyal to, and nothing to wait for. */
+/*
+ * The leader's process has died: there is nothing left to be loyal to, and nothing to wait for but
+ * what was promised to it.
+ */
 void election_on_lost(struct raft *r, raft_id peer)
 {
     if (r->role == RAFT_LEADER || peer != r->leader)
         return;
     set_leader(r, 0);
-    uint64_t soon_us = r->now_us + random_below(r, r->options.heartbeat_us / 4 + 1);
-    if (soon_us < r->election_at_us)
-        r->election_at_us = soon_us;
+    r->leader_lost = true;
+    uint64_t otherwise_us = r->election_at_us;
+    try_soon(r);
+    if (otherwise_us < r->election_at_us)
+        r->election_at_us = otherwise_us;
 }
 
 /*

@@ -145,7 +145,12 @@ void follower_on_append(struct raft *r, const struct raft_msg *m)
 
 void follower_on_heartbeat(struct raft *r, const struct raft_msg *m)
 {
+    if (m->heartbeat.lease_us > RAFT_MAX_LEASE_US) {
+        r->dropped++;
+        return;
+    }
     follow_commit(r, m->heartbeat.commit, r->log.last_index);
+    lease_promise(r, m->heartbeat.lease_us);
     effects_send(r,
                  &(struct raft_msg){.kind = RAFT_MSG_HEARTBEAT_REPLY,
                                     .to = m->from,

@@ -129,12 +129,14 @@ static void send_heartbeats(struct raft *r, bool all)
         if (!all && commit <= p->commit_told)
             continue;
         p->commit_told = commit;
-        effects_send(r,
-                     &(struct raft_msg){.kind = RAFT_MSG_HEARTBEAT,
-                                        .to = p->id,
-                                        .term = r->hard.term,
-                                        .heartbeat = {.commit = commit, .round = r->round}},
-                     0);
+        effects_send(
+            r,
+            &(struct raft_msg){
+                .kind = RAFT_MSG_HEARTBEAT,
+                .to = p->id,
+                .term = r->hard.term,
+                .heartbeat = {.commit = commit, .round = r->round, .lease_us = lease_wanted_us(r)}},
+            0);
     }
 }
 
@@ -147,6 +149,7 @@ void leader_flush(struct raft *r)
     if (round) {
         r->round++;
         r->round_wanted = false;
+        lease_round_begins(r);
     }
     if (due) {
         r->heartbeat_at_us = r->now_us + r->options.heartbeat_us;
@@ -337,6 +340,7 @@ void leader_push_transfer(struct raft *r)
                      &(struct raft_msg){
                          .kind = RAFT_MSG_TIMEOUT_NOW, .to = r->transfer_to, .term = r->hard.term},
                      0);
+    r->word_given = r->word_given || r->transfer_sent;
 }
 
 /*

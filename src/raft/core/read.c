@@ -7,7 +7,7 @@
  * not begun: an echo of an earlier round, or of a token that the asker may use twice, proves
  * nothing about the time after the read was asked for (etcd #20418). Until the leader's no-op is
  * committed it does not know what is (etcd #7331), so the index is noted only then. Followers
- * forward the question.
+ * forward the question. While the leader's lease holds (lease.c) it answers at once.
  */
 #include "raft/core/core.h"
 
@@ -35,7 +35,7 @@ static bool add(struct raft *r, raft_id from, uint64_t token)
                               .index = leader_settled(r) ? r->commit_index : 0,
                               .round = r->round + 1,
                               .asked_us = r->now_us};
-    if (r->role == RAFT_LEADER)
+    if (r->role == RAFT_LEADER && !lease_holds(r))
         r->round_wanted = true;
     return true;
 }
@@ -92,11 +92,12 @@ void read_confirm(struct raft *r)
     uint32_t done = 0;
     if (!leader_settled(r))
         return;
+    bool leased = lease_holds(r);
     for (; done < r->read_count; done++) {
         struct pending_read *p = &r->reads[done];
         for (uint32_t i = 0; i < r->config.count; i++)
             echoed[i] = peer_is_self(r, r->peers[i].id) || r->peers[i].round >= p->round;
-        if (!quorum_reached(&r->config, echoed))
+        if (!leased && !quorum_reached(&r->config, echoed))
             break;
         reply(r, p, p->index ? p->index : r->commit_index, true);
     }

@@ -73,11 +73,15 @@ void become_leader(struct raft *r)
     assert(r->role == RAFT_CANDIDATE);
     enter(r, RAFT_LEADER);
     set_leader(r, r->options.id);
-    for (uint32_t i = 0; i < r->config.count; i++)
-        progress_reset(&r->peers[i], r->config.members[i].id, r->log.last_index + 1, r->now_us);
+    /* What it knew when it led before is worth nothing, also of who is no member at the moment. */
+    for (uint32_t i = 0; i < RAFT_MAX_MEMBERS; i++) {
+        raft_id id = i < r->config.count ? r->config.members[i].id : 0;
+        progress_reset(&r->peers[i], id, r->log.last_index + 1, r->now_us);
+    }
     r->uncommitted_bytes = 0;
     r->read_count = 0;
     r->heartbeat_at_us = r->now_us;
+    r->word_given = false;
     /* Entries of old terms commit only behind one of this term (thesis 3.6.2, Figure 8). */
     leader_append_own(r, RAFT_ENTRY_NOOP, NULL);
     r->term_start_index = r->log.last_index;

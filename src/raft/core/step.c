@@ -31,6 +31,7 @@ struct raft *raft_init(void *memory, const struct raft_options *o)
     uint8_t *runs = (uint8_t *)memory + align_up(sizeof(*r));
     uint8_t *sizes = runs + align_up(o->term_run_capacity * sizeof(struct raft_term_run));
     assert(o->id != 0 && o->election_us > o->heartbeat_us && o->heartbeat_us > 0);
+    assert(o->lease_us <= RAFT_MAX_LEASE_US && o->lease_us <= o->election_us);
     assert(o->term_run_capacity > 1 && o->entry_size_capacity > 0);
     memset(r, 0, sizeof(*r));
     r->options = *o;
@@ -80,6 +81,8 @@ static void start(struct raft *r, const struct raft_event *e)
         voters += r->config.members[i].voter || r->config.members[i].voter_out;
     if (voters == 1 && membership_is_voter(r, r->options.id))
         r->election_at_us = r->now_us; /* there is nobody to wait for */
+    else
+        lease_promise(r, RAFT_MAX_LEASE_US); /* what it promised before, it has forgotten */
 }
 
 /* No cluster holds so many elections; a term above would soon be the last one. */
@@ -128,6 +131,7 @@ static bool settle_term(struct raft *r, const struct raft_msg *m)
         become_follower(r, m->term, leads ? m->from : 0);
     if (leads) {
         r->leader_contact_us = r->now_us;
+        r->leader_lost = false;
         election_reset_timer(r);
     }
     return true;

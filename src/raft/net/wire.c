@@ -250,6 +250,7 @@ size_t wire_put_message(uint8_t out[WIRE_MAX_HEAD_BYTES], const struct raft_msg 
     case RAFT_MSG_HEARTBEAT:
         bytes_put_u64(&w, msg->heartbeat.commit);
         bytes_put_u64(&w, msg->heartbeat.round);
+        bytes_put_u32(&w, msg->heartbeat.lease_us);
         break;
     case RAFT_MSG_HEARTBEAT_REPLY:
         bytes_put_u64(&w, msg->heartbeat_reply.round);
@@ -330,6 +331,7 @@ static void get_fields(struct bytes_reader *r, struct raft_msg *msg,
     case RAFT_MSG_HEARTBEAT:
         msg->heartbeat.commit = bytes_get_u64(r);
         msg->heartbeat.round = bytes_get_u64(r);
+        msg->heartbeat.lease_us = bytes_get_u32(r);
         return;
     case RAFT_MSG_HEARTBEAT_REPLY:
         msg->heartbeat_reply.round = bytes_get_u64(r);
