@@ -22,45 +22,70 @@ static void elect_silently(struct script *s, struct script_node *n)
     s->out = out;
 }
 
+/* What `nodes` says. */
+struct cluster {
+    uint64_t voters;
+    uint64_t learners;
+    uint64_t term_runs;
+    uint64_t lease_us;
+    raft_id leader; /* 0: none yet */
+    bool down;
+};
+
+static bool parse_cluster(struct script_words w, struct cluster *c)
+{
+    *c = (struct cluster){.term_runs = SCRIPT_TERMS};
+    if (w.count == 0 || !script_parse_number(w.word[0], &c->voters))
+        return false;
+    for (uint32_t k = 1; k < w.count; k++) {
+        const char *value = k + 1 < w.count ? w.word[k + 1] : "";
+        if (script_word_is(w, k, "down")) {
+            c->down = true;
+            continue;
+        }
+        bool good =
+            (script_word_is(w, k, "learners") && script_parse_number(value, &c->learners)) ||
+            (script_word_is(w, k, "term-runs") && script_parse_number(value, &c->term_runs)) ||
+            (script_word_is(w, k, "lease") && script_parse_duration(value, &c->lease_us)) ||
+            (script_word_is(w, k, "leader") && script_parse_id(value, &c->leader));
+        if (!good)
+            return false;
+        k++;
+    }
+    return c->voters > 0 && c->voters + c->learners <= SCRIPT_NODES && c->leader <= c->voters &&
+           !(c->leader && c->down) && c->term_runs >= 2 && c->term_runs <= SCRIPT_TERMS &&
+           c->lease_us <= RAFT_MAX_LEASE_US;
+}
+
+/* A process that starts keeps still until nobody can rely on what it may have promised before. */
+static void boot_and_wait(struct script *s, struct script_node *n, uint64_t applied)
+{
+    script_boot(s, n, applied);
+    n->now_us += RAFT_MAX_LEASE_US + RAFT_MAX_LEASE_US / RAFT_CLOCK_DRIFT;
+}
+
 const char *script_do_nodes(struct script *s, struct script_words w)
 {
-    static const char usage[] = "nodes VOTERS [learners N] [term-runs N] [leader ID | down]";
-    uint64_t voters, learners = 0, runs = SCRIPT_TERMS;
-    raft_id leader = 0;
-    bool down = false;
-    if (w.count == 0 || !script_parse_number(w.word[0], &voters))
-        return usage;
-    for (uint32_t k = 1; k < w.count; k++) {
-        if (script_word_is(w, k, "down"))
-            down = true;
-        else if (script_word_is(w, k, "learners") && k + 1 < w.count &&
-                 script_parse_number(w.word[k + 1], &learners))
-            k++;
-        else if (script_word_is(w, k, "term-runs") && k + 1 < w.count &&
-                 script_parse_number(w.word[k + 1], &runs))
-            k++;
-        else if (script_word_is(w, k, "leader") && k + 1 < w.count &&
-                 script_parse_id(w.word[k + 1], &leader))
-            k++;
-        else
-            return usage;
-    }
-    if (voters == 0 || voters + learners > SCRIPT_NODES || leader > voters || (leader && down) ||
-        runs < 2 || runs > SCRIPT_TERMS)
-        return usage;
-    struct raft_config config = {.count = (uint32_t)(voters + learners)};
+    struct cluster c;
+    if (!parse_cluster(w, &c))
+        return "nodes VOTERS [learners N] [term-runs N] [lease DURATION] [leader ID | down]";
+    struct raft_config config = {.count = (uint32_t)(c.voters + c.learners)};
     for (uint32_t i = 0; i < config.count; i++) {
         config.members[i] = script_member(i + 1);
-        config.members[i].voter = i < voters;
+        config.members[i].voter = i < c.voters;
     }
-    for (raft_id id = 1; id <= config.count; id++) {
+    for (raft_id id = 1; id <= SCRIPT_NODES; id++) {
+        struct script_node *n = script_node(s, id);
+        n->node.options.term_run_capacity = (uint32_t)c.term_runs;
+        n->node.options.lease_us = (uint32_t)c.lease_us;
+        if (id > config.count)
+            continue;
         script_format(s, id, &config, NULL, 0);
-        script_node(s, id)->node.options.term_run_capacity = (uint32_t)runs;
-        if (!down)
-            script_boot(s, script_node(s, id), 1);
+        if (!c.down)
+            boot_and_wait(s, n, 1);
     }
-    if (leader)
-        elect_silently(s, script_node(s, leader));
+    if (c.leader)
+        elect_silently(s, script_node(s, c.leader));
     return NULL;
 }
 
@@ -92,7 +117,7 @@ const char *script_do_start(struct script *s, struct script_words w)
         if (!(n = script_node_at(s, w, k)) || n->node.up || n->boots)
             break;
         uint64_t last = n->node.disk.log.last;
-        script_boot(s, n, applied < last ? applied : last);
+        boot_and_wait(s, n, applied < last ? applied : last);
         if (k + 1 == w.count)
             return NULL;
     }

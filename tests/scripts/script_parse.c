@@ -135,6 +135,12 @@ static bool parse_pair(const char *name, const char *value, struct raft_msg *m)
     if (strcmp(name, "commit") == 0)
         return script_parse_number(value, m->kind == RAFT_MSG_APPEND ? &m->append.commit
                                                                      : &m->heartbeat.commit);
+    if (strcmp(name, "lease") == 0) {
+        uint64_t us = 0;
+        bool good = script_parse_duration(value, &us) && us <= UINT32_MAX;
+        m->heartbeat.lease_us = (uint32_t)us;
+        return good;
+    }
     if (strcmp(name, "round") == 0)
         return script_parse_number(
             value, m->kind == RAFT_MSG_HEARTBEAT ? &m->heartbeat.round : &m->heartbeat_reply.round);

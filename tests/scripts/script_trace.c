@@ -108,6 +108,8 @@ void script_tell_status(struct script *s, const struct script_node *n)
         fprintf(s->out, " (durable %" PRIu64 ")", raft_durable_index(r));
     fprintf(s->out, " commit %" PRIu64 "%s%s", raft_commit_index(r), config_text,
             raft_has_quorum(r, n->now_us) ? "" : " no quorum");
+    if (n->now_us < raft_lease_until_us(r))
+        fprintf(s->out, " lease");
     if (raft_dropped_messages(r))
         fprintf(s->out, " dropped %" PRIu64, raft_dropped_messages(r));
     fprintf(s->out, "\n");

@@ -78,6 +78,8 @@ void sim_msg_text(char out[SIM_TEXT_BYTES], const struct raft_msg *m)
         break;
     case RAFT_MSG_HEARTBEAT:
         add(out, " commit %" PRIu64 " round %" PRIu64, m->heartbeat.commit, m->heartbeat.round);
+        if (m->heartbeat.lease_us)
+            add(out, " lease %ums", m->heartbeat.lease_us / 1000);
         break;
     case RAFT_MSG_HEARTBEAT_REPLY:
         add(out, " round %" PRIu64, m->heartbeat_reply.round);
