@@ -43,6 +43,8 @@ static const char usage[] =
     "  -o timeout=SECONDS  how long an operation waits for a quorum (default 5)\n"
     "  -o consistency=linearizable|local\n"
     "                      what a plain read promises (default linearizable)\n"
+    "  -o lease=on|off     whether this node, when it leads, answers reads without asking the\n"
+    "                      others; safe if clocks run alike within a quarter (default on)\n"
     "  -o snapshot=ENTRIES how many changes until the next snapshot (default 10000; 0: only when\n"
     "                      .raft/snapshot is written)\n"
     "  -o special=visible|hidden\n"
@@ -119,6 +121,8 @@ static int mount_option(struct options *o, const char *option)
     if (strncmp(option, "consistency=", 12) == 0)
         return set_choice(&o->node.local_reads, "consistency", option + 12, "linearizable",
                           "local");
+    if (strncmp(option, "lease=", 6) == 0)
+        return set_choice(&o->node.no_lease, "lease", option + 6, "on", "off");
     if (strncmp(option, "special=", 8) == 0)
         return set_choice(&o->node.special_hidden, "special", option + 8, "visible", "hidden");
     return pass_to_fuse(option);

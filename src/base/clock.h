@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* clock.h - the two clocks. Monotonic time drives timeouts; real time only ever becomes data. */
+/*
+ * clock.h - the clocks. Monotonic time drives timeouts; consensus counts the time that the machine
+ * slept, too, or a lease would outlive it (raft/core/lease.c); real time only ever becomes data.
+ */
 #ifndef RAFTFS_BASE_CLOCK_H
 #define RAFTFS_BASE_CLOCK_H
 
@@ -10,6 +13,13 @@ static inline uint64_t clock_mono_us(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
+static inline uint64_t clock_boot_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
     return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
 }
 

@@ -345,6 +345,7 @@ static int start_driver(struct node *n)
 {
     struct standing standing;
     standing_init(&standing, n->store, n->dir.path);
+    standing.start.lease = !n->options->no_lease;
     barriers_applied(n->barriers, standing.start.applied_index);
     int status = raft_driver_start(n->driver, &standing.start, n->why);
     if (status == -EUCLEAN)

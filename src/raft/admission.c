@@ -17,7 +17,7 @@ static bool in_contact(struct raft_driver *d, const struct raft_member *m)
 {
     if (m->id == d->identity.id)
         return true;
-    struct raft_peer_status status = raft_peer_status(d->core, m->id, clock_mono_us());
+    struct raft_peer_status status = raft_peer_status(d->core, m->id, clock_boot_us());
     return raft_net_is_up(d->net, m->id) && status.contact_us < 2 * RAFT_DRIVER_ELECTION_US;
 }
 

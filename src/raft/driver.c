@@ -171,7 +171,7 @@ static void settle_members(struct raft_driver *d)
 void raft_driver_step_with(struct raft_driver *d, struct raft_event *event,
                            struct payload_source source)
 {
-    event->now_us = clock_mono_us();
+    event->now_us = clock_boot_us();
     pthread_mutex_lock(&d->core_lock);
     raft_step(d->core, event, d->out);
     pthread_mutex_unlock(&d->core_lock);
@@ -249,7 +249,7 @@ static void on_message(void *ctx, const struct raft_msg *msg, struct buf **paylo
     if (d->core && !d->closing) {
         struct member_heard *heard = raft_driver_heard(d, msg->from);
         if (heard)
-            heard->at_us = clock_mono_us();
+            heard->at_us = clock_boot_us();
         raft_driver_step_with(
             d, &(struct raft_event){.kind = RAFT_MESSAGE, .message = msg},
             (struct payload_source){.payloads = payloads, .metas = msg->append.entries});

@@ -24,6 +24,7 @@ enum {
     RAFT_DRIVER_WHY_BYTES = 512,
     RAFT_DRIVER_HEARTBEAT_US = 100 * 1000,
     RAFT_DRIVER_ELECTION_US = 700 * 1000,
+    RAFT_DRIVER_LEASE_US = 200 * 1000, /* of all nodes; two heartbeats, so that it does not lapse */
     RAFT_DRIVER_APPLY_BYTES = 16 * 1024 * 1024, /* handed over, not applied yet */
 };
 
@@ -93,6 +94,7 @@ struct raft_driver_start {
     uint64_t applied_term;
     uint64_t config_index; /* of the configuration applied last; 0: none */
     struct buf *config;    /* its encoding, or NULL; the caller's reference */
+    bool lease;            /* when leading, answer reads under a lease (core/lease.c) */
     void *ctx;
     /*
      * The log begins behind entry base_index, the state machine stands before it: brings it there,

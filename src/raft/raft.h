@@ -359,10 +359,12 @@ struct raft_options {
     uint32_t term_run_capacity;   /* runs kept; when more, the oldest are forgotten */
     uint32_t entry_size_capacity; /* sizes of that many newest entries are known */
     /*
-     * How long a quorum's echo lets this node, as leader, answer reads by itself (lease.c), at most
-     * RAFT_MAX_LEASE_US; 0: never. Longer than a heartbeat interval, or it would keep lapsing.
+     * How long a leader may answer reads by itself after a quorum's echo (lease.c); the same on
+     * every node, at most RAFT_MAX_LEASE_US, and longer than a heartbeat interval or it would keep
+     * lapsing. 0: no node of this cluster ever does.
      */
     uint32_t lease_us;
+    bool lease; /* this node does */
 };
 
 /* The bytes that a core with these options needs, aligned as max_align_t. */

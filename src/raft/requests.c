@@ -49,7 +49,7 @@ void raft_driver_hand_over(struct raft_driver *d)
     if (raft_role(d->core) != RAFT_LEADER)
         return;
     const struct raft_config *config = raft_config(d->core, NULL);
-    uint64_t now_us = clock_mono_us(), best_match = 0;
+    uint64_t now_us = clock_boot_us(), best_match = 0;
     raft_id best = 0;
     for (uint32_t i = 0; i < config->count; i++) {
         const struct raft_member *m = &config->members[i];
@@ -134,7 +134,7 @@ bool raft_driver_snapshot_piece(struct raft_driver *d, raft_id to,
 uint64_t raft_driver_least_match(struct raft_driver *d, uint64_t contact_us, bool unheard)
 {
     const struct raft_config *config = raft_config(d->core, NULL);
-    uint64_t now_us = clock_mono_us(), least = UINT64_MAX;
+    uint64_t now_us = clock_boot_us(), least = UINT64_MAX;
     for (uint32_t i = 0; raft_role(d->core) == RAFT_LEADER && i < config->count; i++) {
         if (config->members[i].id == d->identity.id)
             continue;
@@ -169,7 +169,7 @@ static void member_status(struct raft_driver *d, const struct raft_member *m, ui
 void raft_driver_status(struct raft_driver *d, struct raft_driver_status *out)
 {
     pthread_mutex_lock(&d->core_lock);
-    uint64_t now_us = clock_mono_us();
+    uint64_t now_us = clock_boot_us();
     uint64_t config_index = 0;
     const struct raft_config *config = raft_config(d->core, &config_index);
     const struct raft_member *self = raft_config_find(config, d->identity.id);

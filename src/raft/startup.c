@@ -181,11 +181,13 @@ int raft_driver_recover(struct raft_driver_start *start, const struct raft_net_i
 
 /* ---- The core ---- */
 
-static void init_core(struct raft_driver *d)
+static void init_core(struct raft_driver *d, bool lease)
 {
     struct raft_options options = {.id = d->identity.id,
                                    .heartbeat_us = RAFT_DRIVER_HEARTBEAT_US,
                                    .election_us = RAFT_DRIVER_ELECTION_US,
+                                   .lease_us = RAFT_DRIVER_LEASE_US,
+                                   .lease = lease,
                                    .term_run_capacity = TERM_RUNS,
                                    .entry_size_capacity = ENTRY_SIZES};
     if (getrandom(&options.seed, sizeof(options.seed), 0) != sizeof(options.seed))
@@ -245,7 +247,7 @@ int raft_driver_start(struct raft_driver *d, struct raft_driver_start *start,
     fill_configs(&event, &recovered, start, configs);
     d->handed_index = d->applied_index = start->applied_index;
     raft_cache_init(&d->cache, recovered.last_index);
-    init_core(d);
+    init_core(d, start->lease);
     raft_driver_step(d, &event);
     raft_driver_adopt_members(d);
     memory_free(configs);

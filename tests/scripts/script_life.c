@@ -78,6 +78,7 @@ const char *script_do_nodes(struct script *s, struct script_words w)
         struct script_node *n = script_node(s, id);
         n->node.options.term_run_capacity = (uint32_t)c.term_runs;
         n->node.options.lease_us = (uint32_t)c.lease_us;
+        n->node.options.lease = c.lease_us != 0;
         if (id > config.count)
             continue;
         script_format(s, id, &config, NULL, 0);

@@ -155,7 +155,9 @@ void sim_client_act(struct sim_world *w)
 {
     if (w->settling && !w->busy)
         return;
-    uint64_t delay_us = sim_between(&w->rng, 1, 2 * w->swarm.client_us);
+    bool hot = w->now_us < w->hot_until_us;
+    uint64_t delay_us =
+        sim_between(&w->rng, 1, (hot ? w->swarm.client_us / 8 : 2 * w->swarm.client_us));
     sim_world_schedule(w, delay_us, (struct sim_event){.kind = SIM_CLIENT});
     struct sim_slot *s = &w->slots[sim_below(&w->rng, w->swarm.slots)];
     struct sim_slot *leader = sim_some_leader(w);

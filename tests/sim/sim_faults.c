@@ -168,6 +168,65 @@ static void lose_connection(struct sim_world *w)
                                               .peer = peer->node.id});
 }
 
+/* ---- What a lease must survive (core/lease.c) ---- */
+
+static void follow_up(struct sim_world *w, enum sim_fault fault, uint64_t within_us)
+{
+    sim_world_schedule(w, sim_between(&w->rng, 1, within_us),
+                       (struct sim_event){.kind = SIM_NEMESIS, .fault = fault});
+}
+
+static void make_deaf(struct sim_world *w)
+{
+    struct sim_slot *leader = sim_some_leader(w);
+    struct sim_slot *s = some_slot(w);
+    if (!leader || s == leader)
+        return;
+    cut_link(w, leader->index, s->index, CUT_BOTH, 4 * (uint64_t)w->swarm.election_us);
+    w->deaf = s->index;
+    if (sim_chance(&w->rng, 500)) {
+        follow_up(w, SIM_FAULT_RESET, 2 * (uint64_t)w->swarm.election_us);
+        return;
+    }
+    for (int i = 0; i < 12; i++)
+        follow_up(w, SIM_FAULT_REBOOT, 4 * (uint64_t)w->swarm.election_us);
+}
+
+static void notice_loss(struct sim_world *w, struct sim_slot *s, const struct sim_slot *peer)
+{
+    sim_world_schedule(w, sim_below(&w->rng, 1000),
+                       (struct sim_event){.kind = SIM_LOST,
+                                          .slot = s->index,
+                                          .life = s->life,
+                                          .boot = s->boots,
+                                          .peer = peer->node.id});
+}
+
+static void reset_connections(struct sim_world *w)
+{
+    struct sim_slot *leader = sim_some_leader(w);
+    if (!leader)
+        return;
+    isolate(w, leader->index, CUT_BOTH, 2 * (uint64_t)w->swarm.election_us);
+    for (uint32_t i = 0; i < w->swarm.slots; i++)
+        if (i != leader->index && w->slots[i].node.up)
+            notice_loss(w, &w->slots[i], leader);
+    w->hot_until_us = w->now_us + 2 * (uint64_t)w->swarm.lease_us;
+}
+
+static void reboot_others(struct sim_world *w)
+{
+    struct sim_slot *leader = sim_some_leader(w);
+    for (uint32_t i = 0; i < w->swarm.slots && leader; i++) {
+        struct sim_slot *s = &w->slots[i];
+        if (s == leader || i == w->deaf || !s->node.up)
+            continue;
+        sim_slot_crash(w, s);
+        sim_slot_boot(w, s);
+    }
+    w->hot_until_us = w->now_us + 2 * (uint64_t)w->swarm.lease_us;
+}
+
 /* ---- Members ---- */
 
 void sim_change(struct sim_world *w, struct sim_slot *leader, enum raft_change_kind kind,
@@ -253,6 +312,8 @@ static void transfer(struct sim_world *w)
     e.transfer.to = some_slot(w)->node.id;
     sim_world_trace_event(w, leader, &e);
     sim_node_step(&leader->node, &e, NULL);
+    if (sim_chance(&w->rng, 300))
+        follow_up(w, SIM_FAULT_RESET, 2 * w->swarm.net_us);
 }
 
 /* ---- When ---- */
@@ -316,8 +377,18 @@ void sim_fault_strike(struct sim_world *w, enum sim_fault fault)
         else if (s->node.up) /* it was needed a while ago */
             sim_snapshot_needed(w, s, s->applied + 1);
         break;
+    case SIM_FAULT_DEAF:
+        make_deaf(w);
+        break;
+    case SIM_FAULT_RESET:
+        reset_connections(w);
+        break;
+    case SIM_FAULT_REBOOT:
+        reboot_others(w);
+        break;
     case SIM_FAULTS:
         break;
     }
-    schedule(w, fault);
+    if (w->swarm.fault_us[fault])
+        schedule(w, fault);
 }

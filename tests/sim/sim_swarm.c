@@ -64,6 +64,9 @@ void sim_swarm_draw(struct sim_swarm *s, struct sim_rng *rng)
     for (int f = 0; f < SIM_FAULTS; f++)
         if (sim_chance(rng, 400))
             s->fault_us[f] = scaled(rng, s->election_us / 2, 16 * (uint64_t)s->election_us);
+    s->fault_us[SIM_FAULT_REBOOT] = 0; /* follows DEAF */
     if (s->lease_us)
         s->fault_us[SIM_FAULT_CLOCK] = 0; /* a clock that is set is what no lease survives */
+    else
+        s->fault_us[SIM_FAULT_DEAF] = s->fault_us[SIM_FAULT_RESET] = 0;
 }

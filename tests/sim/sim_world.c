@@ -226,6 +226,7 @@ static void slot_start(struct sim_world *w, struct sim_slot *s)
                                    .heartbeat_us = w->swarm.heartbeat_us,
                                    .election_us = w->swarm.election_us,
                                    .lease_us = w->swarm.lease_us,
+                                   .lease = w->swarm.lease_us && sim_chance(&w->rng, 800),
                                    .term_run_capacity = 512,
                                    .entry_size_capacity = 4096};
     sim_node_init(&s->node, &options, &w->hooks, &w->configs, &w->effects);
@@ -446,6 +447,7 @@ static void clear(struct sim_world *w)
     w->now_us = 0;
     w->steps = 0;
     w->hash = 0;
+    w->hot_until_us = 0;
     w->settling = false;
     w->busy = false;
     w->failed = false;

@@ -43,6 +43,9 @@ enum sim_fault {
     SIM_FAULT_CHANGE,
     SIM_FAULT_TRANSFER,
     SIM_FAULT_SNAPSHOT,
+    SIM_FAULT_DEAF,   /* one follower does not hear the leader; then one of the next two */
+    SIM_FAULT_RESET,  /* everybody's connection to the leader breaks, which lives on, alone */
+    SIM_FAULT_REBOOT, /* everybody but the leader and one follower starts anew, in no time */
     SIM_FAULTS,
 };
 
@@ -197,9 +200,11 @@ struct sim_world {
     struct sim_swarm swarm;
     uint64_t now_us;
     uint64_t steps;
-    uint64_t hash; /* of everything that happened */
-    bool settling; /* no more faults */
-    bool busy;     /* settling: clients go on, and bulk takes its time */
+    uint64_t hash;         /* of everything that happened */
+    uint64_t hot_until_us; /* clients are in a hurry */
+    uint32_t deaf;         /* the slot that was made so last */
+    bool settling;         /* no more faults */
+    bool busy;             /* settling: clients go on, and bulk takes its time */
     bool failed;
     char failure[SIM_FAILURE_BYTES];
 

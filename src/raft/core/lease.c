@@ -39,7 +39,7 @@ void lease_round_begins(struct raft *r)
 
 uint32_t lease_wanted_us(const struct raft *r)
 {
-    return r->word_given ? 0 : r->options.lease_us;
+    return r->word_given || !r->options.lease ? 0 : r->options.lease_us;
 }
 
 uint64_t raft_lease_until_us(const struct raft *r)

@@ -82,7 +82,7 @@ static void start(struct raft *r, const struct raft_event *e)
     if (voters == 1 && membership_is_voter(r, r->options.id))
         r->election_at_us = r->now_us; /* there is nobody to wait for */
     else
-        lease_promise(r, RAFT_MAX_LEASE_US); /* what it promised before, it has forgotten */
+        lease_promise(r, r->options.lease_us); /* what it promised before, it has forgotten */
 }
 
 /* No cluster holds so many elections; a term above would soon be the last one. */
