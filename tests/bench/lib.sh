@@ -90,14 +90,18 @@ end_of() {
     kill -9 "$1" 2>/dev/null || true
 }
 
-# bench NAME ARGUMENT...: one figure, kept in $results; said in short.
+# bench NAME ARGUMENT...: one figure, kept in $results and in $last; said in short.
 bench() {
-    local name=$1 line
+    local name=$1
     shift
-    line=$("$bench_exe" --json --name "$name" "$@") || die "$name could not be measured"
-    printf '%s\n' "$line" >>"$results"
-    say "$("$top/tests/bench/figures.py" short <<<"$line")"
-    last=$line
+    # In the background, because only `wait` lets a signal through to the trap at once.
+    "$bench_exe" --json --name "$name" "$@" >"$work/figure" &
+    other_pid[bench]=$!
+    wait "${other_pid[bench]}" || die "$name could not be measured"
+    unset "other_pid[bench]"
+    last=$(<"$work/figure")
+    printf '%s\n' "$last" >>"$results"
+    say "$("$top/tests/bench/figures.py" short <<<"$last")"
 }
 
 # value NAME NUMBER: a figure that is no run of the bench.
