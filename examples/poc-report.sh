@@ -38,7 +38,8 @@ scenario_election() {
     cluster_start "${nodes[@]}"
     election_s=$(seconds_since "$start")
     roles "${nodes[@]}"
-    leaders=$(cat $(mounts_of "${nodes[@]}" | sed 's|$|/.status|') | grep -c '^state: leader')
+    mounts_of "${nodes[@]}"
+    leaders=$(cat "${at[@]/%//.status}" | grep -c '^state: leader')
     election_result=$(verdict test "$leaders" = 1)
     election_observed=$(
         transcript "grep -E '^(state|term|leader|quorum)' node?/.status"
@@ -67,8 +68,8 @@ scenario_failover() {
     "$bench_exe" put "${node_mount[${followers[0]}]}" -w 0 -t 4 --samples "$work/writer.tsv" \
         >"$work/writer.txt" 2>&1 &
     writer=$!
-    "$top/tests/bench/election.py" "${node_pid[$leader]}" "$leader" \
-        $(mounts_of "${followers[@]}") >"$work/election.tsv"
+    mounts_of "${followers[@]}"
+    "$top/tests/bench/election.py" "${node_pid[$leader]}" "$leader" "${at[@]}" >"$work/election.tsv"
     wait "$writer" || true
     writer_errors=$(sed -n 's/^ *\([0-9]*\) failed: /\1 /p' "$work/writer.txt")
     end_of "${node_pid[$old]}"
@@ -96,7 +97,8 @@ failover_by_kill() {
     for n in $(seq 10); do
         wait_whole "${nodes[@]}"
         roles "${nodes[@]}"
-        bench failover failover --kill "${node_pid[$leader]}" $(mounts_of "${followers[@]}")
+        mounts_of "${followers[@]}"
+        bench failover failover --kill "${node_pid[$leader]}" "${at[@]}"
         end_of "${node_pid[$leader]}"
         node_start "$leader"
     done
@@ -223,9 +225,9 @@ set arrow from 0, graph 0 to 0, graph 1 nohead lc rgb "$red" dt 2 lw 2
 set lmargin 10
 set yrange [-3.7:0.2]
 set ytics ($tics)
-set key outside bottom center horizontal noreverse
+set key outside bottom center horizontal Left reverse
 set tmargin 2
-state(name) = sprintf("< awk -F '\\\\t' '\$4 == \"%s\"' $rows", name)
+state(name) = sprintf("< awk -F '\\\\t' '\$4 == \"%s\"' '$rows'", name)
 plot state("follower") using 1:3:(\$2-\$1):(0) with vectors nohead lw 12 lc rgb "$grey" title "follower", \
      state("candidate") using 1:3:(\$2-\$1):(0) with vectors nohead lw 12 lc rgb "$red" title "candidate", \
      state("leader") using 1:3:(\$2-\$1):(0) with vectors nohead lw 12 lc rgb "$blue" title "leader"
@@ -295,6 +297,10 @@ issues() {
         echo "- The writer that went on during the failover met errors: $writer_errors."
     else
         echo "- The writer that went on during the failover met no error: one write took longer."
+    fi
+    if below "$(awk "BEGIN { print 10 * $failover_median_s }")" "$failover_max_s"; then
+        echo "- One of the ten failovers took $failover_max_s s, the median $failover_median_s s: when two"
+        echo "  candidates split the votes, an election timeout passes before the next try."
     fi
     if [ -n "$said" ]; then
         printf -- '- The nodes said, besides starting and stopping:\n\n```\n%s\n```\n' "$said"

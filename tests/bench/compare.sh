@@ -50,7 +50,8 @@ many_writers() {
     bench etcd-put-64 put "etcd:$etcd_leader" -c 64 -t 4
     bench raftfs-put-64 put "${node_mount[$leader]}" -c 64 -t 4 "${uses[@]}"
     bench libraft-put-64 put "$libraft" -c 64 -t 4
-    bench raftfs-put-64-all put $(mounts_of "${nodes[@]}") -c 64 -t 4
+    mounts_of "${nodes[@]}"
+    bench raftfs-put-64-all put "${at[@]}" -c 64 -t 4
 }
 
 readers() {
@@ -105,13 +106,14 @@ fail() {
     for n in $(seq "$failovers"); do
         wait_whole "${nodes[@]}"
         roles "${nodes[@]}"
+        mounts_of "${followers[@]}"
         "$2" "$1"
         "$2_over"
     done
 }
 
 killed() {
-    bench "$1" failover --kill "${node_pid[$leader]}" $(mounts_of "${followers[@]}")
+    bench "$1" failover --kill "${node_pid[$leader]}" "${at[@]}"
 }
 killed_over() {
     end_of "${node_pid[$leader]}"
@@ -119,7 +121,7 @@ killed_over() {
 }
 
 pulled() {
-    bench "$1" failover --shell "ip link set ${link_of[$leader]} down" $(mounts_of "${followers[@]}")
+    bench "$1" failover --shell "ip link set ${link_of[$leader]} down" "${at[@]}"
 }
 pulled_over() { ip link set "${link_of[$leader]}" up; }
 
@@ -135,7 +137,8 @@ false_elections() {
         other_pid[burn$n]=$!
         disown
     done
-    bench raftfs-busy put $(mounts_of "${nodes[@]}") -c 64 -t "$(awk "BEGIN { print $minutes * 60 }")"
+    mounts_of "${nodes[@]}"
+    bench raftfs-busy put "${at[@]}" -c 64 -t "$(awk "BEGIN { print $minutes * 60 }")"
     kill "${other_pid[@]}"
     for pid in "${other_pid[@]}"; do end_of "$pid"; done
     other_pid=()

@@ -218,9 +218,11 @@ pids_of() {
     echo "${list#,}"
 }
 
+# mounts_of NODE...: their mounts are in ${at[@]}.
 mounts_of() {
     local name
-    for name in "$@"; do echo "${node_mount[$name]}"; done
+    at=()
+    for name in "$@"; do at+=("${node_mount[$name]}"); done
 }
 
 # net_start NODE...: gives each a network namespace on a bridge; pull and plug take it off and on.
