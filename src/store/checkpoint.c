@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A passive checkpoint copies what no reader needs any more and waits for nobody, so the log can
- * only start over at a moment when all of it has been copied. Under constant load that moment may
- * never come by itself: beyond CHECKPOINT_MAX_PAGES the apply thread waits until the checkpoint
- * that runs beside it is through.
+ * only start over at a moment when all of it has been copied and nobody reads it. Under constant
+ * load that moment may never come by itself: beyond CHECKPOINT_MAX_PAGES the apply thread waits,
+ * and the checkpoint waits for the readers there are; new ones read the database alone.
  */
 #include "store/checkpoint.h"
 
@@ -23,6 +23,7 @@ struct checkpoint {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool due;
+    bool grown; /* beyond CHECKPOINT_MAX_PAGES; the apply thread waits */
     bool running;
     bool held;
     bool closing;
@@ -61,8 +62,9 @@ static void *checkpoint_main(void *arg)
         }
         c->due = false;
         c->running = true;
+        int mode = c->grown ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE;
         pthread_mutex_unlock(&c->lock);
-        run(c, SQLITE_CHECKPOINT_PASSIVE);
+        run(c, mode);
         pthread_mutex_lock(&c->lock);
         c->running = false;
         pthread_cond_broadcast(&c->changed);
@@ -108,10 +110,11 @@ void checkpoint_grown(struct checkpoint *c, int pages)
     if (pages < CHECKPOINT_PAGES)
         return;
     pthread_mutex_lock(&c->lock);
+    c->grown = pages >= CHECKPOINT_MAX_PAGES;
     if (!c->running && !c->held)
         c->due = true;
     pthread_cond_broadcast(&c->changed);
-    while (pages >= CHECKPOINT_MAX_PAGES && (c->due || c->running))
+    while (c->grown && (c->due || c->running))
         pthread_cond_wait(&c->changed, &c->lock);
     pthread_mutex_unlock(&c->lock);
 }

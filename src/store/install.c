@@ -115,10 +115,10 @@ static int copy(struct install *in)
         return sql_errno(sqlite3_extended_errcode(to));
     vfs_set_blind(to, true);
     int status = copy_most(in);
-    vfs_set_blind(to, false);
     if (status == 0)
         status = each_gone(in, keep);
     int rc = status == 0 ? sqlite3_backup_step(in->backup, -1) : SQLITE_OK;
+    vfs_set_blind(to, false);
     int end = sqlite3_backup_finish(in->backup);
     if (status == 0 && rc != SQLITE_DONE)
         status = sql_errno(rc);

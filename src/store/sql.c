@@ -110,6 +110,15 @@ int sql_open(struct sql *sql, const char *path, int flags)
     return error;
 }
 
+int sql_open_alone(struct sql *sql, const char *path)
+{
+    char *uri = sqlite3_mprintf("file:%s?immutable=1", path);
+    int error = strpbrk(path, "?#%") ? -EINVAL /* would have to be written otherwise in a URI */
+                                     : sql_open(sql, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
+    sqlite3_free(uri);
+    return error;
+}
+
 void sql_close(struct sql *sql)
 {
     for (int i = 0; i < SQL_STATEMENTS; i++)

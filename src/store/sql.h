@@ -62,6 +62,9 @@ struct sql {
 int sql_open(struct sql *sql, const char *path, int flags);
 void sql_close(struct sql *sql);
 
+/* The database as it is without its write-ahead log, which nobody may write to meanwhile. */
+int sql_open_alone(struct sql *sql, const char *path);
+
 /* Runs text without results, as for a pragma. 0 or a negative errno; not sticky. */
 int sql_exec(struct sql *sql, const char *text);
 

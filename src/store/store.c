@@ -94,12 +94,40 @@ void store_publish(struct store *s, const struct store_state *state)
     atomic_store(&s->applied_index, state->applied_index);
 }
 
+/*
+ * Recovery ends at the first frame of the write-ahead log that is bad. If what stands behind that
+ * was in the database already, old pages would hide new ones. The database alone then shows a later
+ * state than both together. Where it cannot be read alone, nothing is known.
+ */
+static int check_recovered(struct store *s, const struct store_state *state,
+                           char why[STORE_WHY_BYTES])
+{
+    struct sql sql;
+    struct store_state alone = {0};
+    if (sql_open_alone(&sql, s->path) != 0)
+        return 0;
+    sql_begin(&sql, false);
+    tree_load_state(&sql, &alone);
+    int error = sql_end(&sql);
+    sql_close(&sql);
+    if (error || alone.applied_index <= state->applied_index)
+        return 0;
+    snprintf(
+        why, STORE_WHY_BYTES,
+        "%s-wal is damaged: the disk has changed it; move the data directory away and let this "
+        "node join again",
+        s->path);
+    return -EUCLEAN;
+}
+
 static int open_rest(struct store *s, char why[STORE_WHY_BYTES])
 {
     struct store_state state = {0};
     sql_begin(&s->writer, false);
     tree_load_state(&s->writer, &state);
     int error = sql_end(&s->writer);
+    if (error == 0 && check_recovered(s, &state, why) != 0)
+        return -EUCLEAN;
     if (error == 0) {
         store_publish(s, &state);
         readers_open(&s->readers, s->path);

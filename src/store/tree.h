@@ -36,7 +36,7 @@ struct txn {
     struct sql *sql;
     struct store_state state;
     struct orphans *orphans;
-    struct touched *touched; /* NULL: nobody wants to know */
+    struct touched *touched;                  /* NULL: nobody wants to know */
     bool (*is_open)(void *ctx, uint64_t ino); /* store_options.is_open */
     void *is_open_ctx;
     uint64_t index; /* of the entry being applied */

@@ -7,9 +7,9 @@
  * file is created) and checked when it is read from there. SQLite reads and writes that file in
  * whole pages, but for a few bytes of the header that it peeks at; those it reads again with page
  * one. Pages on their way through the write-ahead log bear no checksum of ours, since SQLite has
- * summed up their frames before the VFS sees them.
+ * summed up their frames before the VFS sees them; SQLite's own are checked (wal.h).
  *
- * Only files opened as a main database are treated so; all others go straight through.
+ * All other files go straight through.
  */
 #include "store/vfs.h"
 
@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/report.h"
 #include "store/pace.h"
+#include "store/wal.h"
 
 struct vfs_file {
     sqlite3_file base;
@@ -29,6 +30,7 @@ struct vfs_file {
     bool blind;
     bool paced;
     int unsynced_bytes; /* while paced */
+    struct wal_watch wal;
 };
 
 /* Numbers of our own for xFileControl; SQLite leaves those above 100 to applications. */
@@ -110,6 +112,29 @@ static int file_write(sqlite3_file *file, const void *data, int bytes, sqlite3_i
     int rc = sys->pMethods->xWrite(sys, page, bytes, offset);
     return rc == SQLITE_OK && ((struct vfs_file *)file)->paced ? keep_pace((struct vfs_file *)file)
                                                                : rc;
+}
+
+static int wal_read(sqlite3_file *file, void *out, int bytes, sqlite3_int64 offset)
+{
+    struct vfs_file *f = (struct vfs_file *)file;
+    int rc = f->system->pMethods->xRead(f->system, out, bytes, offset);
+    int64_t frame = wal_frame_of_page(bytes, offset);
+    if (rc != SQLITE_OK || frame < 0 || f->blind ||
+        wal_page_is_good(&f->wal, f->system, frame, out))
+        return rc;
+    report_error("%s: frame %lld does not match its checksum; the disk has changed it. Stop this "
+                 "node, move its data directory away and let it join again",
+                 f->path, (long long)frame + 1);
+    return SQLITE_IOERR_DATA;
+}
+
+static int wal_write(sqlite3_file *file, const void *data, int bytes, sqlite3_int64 offset)
+{
+    struct vfs_file *f = (struct vfs_file *)file;
+    int rc = f->system->pMethods->xWrite(f->system, data, bytes, offset);
+    if (rc == SQLITE_OK)
+        wal_watch_write(&f->wal, data, bytes, offset);
+    return rc;
 }
 
 static int file_close(sqlite3_file *file)
@@ -228,23 +253,44 @@ static const sqlite3_io_methods methods = {
     .xShmUnmap = file_shm_unmap,
 };
 
+static const sqlite3_io_methods wal_methods = {
+    .iVersion = 1,
+    .xClose = file_close,
+    .xRead = wal_read,
+    .xWrite = wal_write,
+    .xTruncate = file_truncate,
+    .xSync = file_sync,
+    .xFileSize = file_size,
+    .xLock = file_lock,
+    .xUnlock = file_unlock,
+    .xCheckReservedLock = file_check_reserved_lock,
+    .xFileControl = file_control,
+    .xSectorSize = file_sector_size,
+    .xDeviceCharacteristics = file_device_characteristics,
+};
+
 static int vfs_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *file, int flags,
                     int *out_flags)
 {
     (void)vfs;
-    if (!(flags & SQLITE_OPEN_MAIN_DB))
+    if (!(flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL)))
         return system_vfs->xOpen(system_vfs, path, file, flags, out_flags);
     struct vfs_file *f = (struct vfs_file *)file;
     *f = (struct vfs_file){.path = path, .system = (sqlite3_file *)(f + 1)};
     int rc = system_vfs->xOpen(system_vfs, path, f->system, flags, out_flags);
     if (f->system->pMethods)
-        f->base.pMethods = &methods;
+        f->base.pMethods = flags & SQLITE_OPEN_WAL ? &wal_methods : &methods;
+    wal_watch_init(&f->wal);
     return rc;
 }
 
 void vfs_set_blind(sqlite3 *db, bool on)
 {
+    sqlite3_file *wal = NULL;
     sqlite3_file_control(db, "main", CONTROL_BLIND, &on);
+    sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal);
+    if (wal && wal->pMethods)
+        wal->pMethods->xFileControl(wal, CONTROL_BLIND, &on);
 }
 
 void vfs_set_paced(sqlite3 *db, bool on)

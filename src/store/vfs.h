@@ -4,7 +4,7 @@
  *
  * A VFS over the system's own that keeps a checksum of every database page in the page's reserved
  * bytes. A page that does not match is never handed to SQLite: the read fails with
- * SQLITE_IOERR_DATA. The write-ahead log carries SQLite's own checksums, which recovery checks.
+ * SQLITE_IOERR_DATA. The write-ahead log carries SQLite's own checksums, which are checked too.
  */
 #ifndef RAFTFS_STORE_VFS_H
 #define RAFTFS_STORE_VFS_H
@@ -26,8 +26,9 @@ void vfs_seal_page(uint8_t page[VFS_PAGE_BYTES], uint64_t number);
 bool vfs_page_is_good(const uint8_t page[VFS_PAGE_BYTES], uint64_t number);
 
 /*
- * While it is on, pages of this connection's database, but for the first, read as zeroes: they are
- * about to be overwritten whole, and what they hold need be neither read nor right.
+ * While it is on, pages of this connection's database, but for the first, read as zeroes, and those
+ * of the write-ahead log as they are: they are about to be overwritten whole, and what they hold
+ * need be neither read nor right.
  */
 void vfs_set_blind(sqlite3 *db, bool on);
 

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+#include "store/wal.h"
+
+#include <string.h>
+
+#include "store/vfs.h"
+
+enum {
+    HEADER_BYTES = 32,
+    HEADER_SUM_AT = 24,
+    FRAME_HEADER_BYTES = 24,
+    FRAME_SUM_AT = 16,
+    FRAME_SUMMED_BYTES = 8, /* of its header */
+    FRAME_BYTES = FRAME_HEADER_BYTES + VFS_PAGE_BYTES,
+};
+
+struct sum {
+    uint32_t a;
+    uint32_t b;
+};
+
+static uint32_t load_big(const uint8_t *p)
+{
+    uint32_t v;
+    memcpy(&v, p, sizeof(v));
+    return __builtin_bswap32(v);
+}
+
+static struct sum load_sum(const uint8_t *p)
+{
+    return (struct sum){.a = load_big(p), .b = load_big(p + 4)};
+}
+
+/* SQLite's own: of words in the byte order of whoever made the file. */
+static struct sum add(struct sum sum, const uint8_t *data, int bytes, bool swapped)
+{
+    for (int i = 0; i < bytes; i += 8) {
+        uint32_t words[2];
+        memcpy(words, data + i, sizeof(words));
+        sum.a += (swapped ? __builtin_bswap32(words[0]) : words[0]) + sum.b;
+        sum.b += (swapped ? __builtin_bswap32(words[1]) : words[1]) + sum.a;
+    }
+    return sum;
+}
+
+static int64_t frame_at(int64_t frame)
+{
+    return HEADER_BYTES + frame * FRAME_BYTES;
+}
+
+int64_t wal_frame_of_page(int bytes, int64_t offset)
+{
+    int64_t at = offset - HEADER_BYTES - FRAME_HEADER_BYTES;
+    return bytes == VFS_PAGE_BYTES && at >= 0 && at % FRAME_BYTES == 0 ? at / FRAME_BYTES : -1;
+}
+
+static int64_t frame_of_header(int bytes, int64_t offset)
+{
+    int64_t at = offset - HEADER_BYTES;
+    return bytes == FRAME_HEADER_BYTES && at >= 0 && at % FRAME_BYTES == 0 ? at / FRAME_BYTES : -1;
+}
+
+/* ---- The transaction that is under way ---- */
+
+void wal_watch_init(struct wal_watch *w)
+{
+    *w = (struct wal_watch){.unsettled = INT64_MAX, .headed = -1};
+}
+
+static void unsettle(struct wal_watch *w, int64_t frame)
+{
+    if (frame < w->unsettled)
+        w->unsettled = frame;
+}
+
+void wal_watch_write(struct wal_watch *w, const uint8_t *data, int bytes, int64_t offset)
+{
+    static const uint8_t none[16]; /* no salts and no sum yet */
+    int64_t header = frame_of_header(bytes, offset);
+    int64_t page = wal_frame_of_page(bytes, offset);
+    if (offset == 0) {
+        wal_watch_init(w); /* the log starts over */
+    } else if (page >= 0) {
+        if (page != w->headed)
+            unsettle(w, page); /* over an earlier one of the same transaction */
+    } else if (header >= 0) {
+        w->headed = header;
+        if (memcmp(data + FRAME_SUMMED_BYTES, none, sizeof(none)) == 0)
+            unsettle(w, header);
+        else if (header == w->unsettled)
+            w->unsettled++;
+    }
+}
+
+/* ---- Checking ---- */
+
+bool wal_page_is_good(const struct wal_watch *w, sqlite3_file *file, int64_t frame,
+                      const uint8_t *page)
+{
+    if (frame >= w->unsettled)
+        return true;
+    uint8_t before[8], header[FRAME_HEADER_BYTES];
+    int64_t before_at = frame ? frame_at(frame - 1) + FRAME_SUM_AT : HEADER_SUM_AT;
+    if (file->pMethods->xRead(file, before, sizeof(before), before_at) != SQLITE_OK ||
+        file->pMethods->xRead(file, header, sizeof(header), frame_at(frame)) != SQLITE_OK)
+        return false;
+    struct sum want = load_sum(header + FRAME_SUM_AT);
+    for (int swapped = 0; swapped < 2; swapped++) {
+        struct sum sum = add(load_sum(before), header, FRAME_SUMMED_BYTES, swapped);
+        sum = add(sum, page, VFS_PAGE_BYTES, swapped);
+        if (sum.a == want.a && sum.b == want.b)
+            return true;
+    }
+    return false;
+}
