@@ -104,12 +104,14 @@ void node_close_catchup(struct node *n)
 
 uint64_t node_pump_catchup(struct node *n, uint64_t now_us)
 {
-    uint64_t snapshot_index = snapshots_index(n->snapshots);
+    struct snapshot newest = snapshots_newest(n->snapshots);
     uint64_t durable_index = store_durable_index(n->store);
-    uint64_t needless = snapshot_index < durable_index ? snapshot_index : durable_index;
+    struct compaction_needs needs = {.last_needless = newest.index < durable_index ? newest.index
+                                                                                   : durable_index,
+                                     .snapshot_bytes = newest.bytes};
     serving_pump(n->serving, n->driver);
     uint64_t fetch_us = fetching_pump(n->fetching, n->driver, now_us);
-    uint64_t compact_us = compaction_pump(n->compaction, n->driver, needless, now_us);
+    uint64_t compact_us = compaction_pump(n->compaction, n->driver, &needs, now_us);
     return fetch_us < compact_us ? fetch_us : compact_us;
 }
 

@@ -7,19 +7,20 @@
 
 enum {
     EVERY_US = 1000 * 1000,
-    ANSWERS_US = 3 * 1000 * 1000,        /* heard within this time: it is there */
-    RESTARTS_US = 60 * 1000 * 1000,      /* heard within this time: it may come back soon */
-    RESTARTS_SNAPSHOTS = 10,             /* that many times the kept entries are kept for it */
-    MARK_BYTES = 1024 * 1024,            /* of log between two marks */
-    MARKS = 64,                          /* what stays is at most about MARKS * MARK_BYTES */
-    LOG_BYTES_MOST = 1024 * 1024 * 1024, /* beyond it no member is waited for */
+    ANSWERS_US = 3 * 1000 * 1000,   /* heard within this time: it is there */
+    RESTARTS_US = 60 * 1000 * 1000, /* heard within this time: it may come back soon */
+    RESTARTS_SNAPSHOTS = 10,        /* that many times the kept entries are kept for it */
+    MARK_BYTES = 1024 * 1024,       /* of log between two marks */
+    MARKS = 64,                     /* what stays is at most about MARKS * MARK_BYTES */
+    LOG_BYTES_MOST =
+        1024 * 1024 * 1024, /* no member is waited for beyond it, or a snapshot's size */
 };
 
 struct compaction {
     uint64_t kept_entries;
     uint64_t next_us;
-    uint64_t needless;     /* at the last look */
-    uint64_t led_since_us; /* 0: does not lead */
+    uint64_t last_needless; /* at the last look */
+    uint64_t led_since_us;  /* 0: does not lead */
 
     pthread_mutex_t lock;
     uint64_t applied_index;
@@ -86,21 +87,21 @@ static uint64_t members_allow(struct compaction *c, struct raft_driver *driver, 
     return min_of(there, max_of(gone, behind(applied, RESTARTS_SNAPSHOTS * c->kept_entries)));
 }
 
-uint64_t compaction_pump(struct compaction *c, struct raft_driver *driver, uint64_t needless,
-                         uint64_t now_us)
+uint64_t compaction_pump(struct compaction *c, struct raft_driver *driver,
+                         const struct compaction_needs *needs, uint64_t now_us)
 {
-    if (now_us < c->next_us && needless == c->needless)
+    if (now_us < c->next_us && needs->last_needless == c->last_needless)
         return c->next_us;
-    c->needless = needless;
+    c->last_needless = needs->last_needless;
     pthread_mutex_lock(&c->lock);
     uint64_t applied = c->applied_index;
     uint64_t oldest_mark = c->marks[c->next_mark];
     pthread_mutex_unlock(&c->lock);
     uint64_t index = max_of(behind(applied, c->kept_entries), oldest_mark);
     uint64_t allowed = members_allow(c, driver, applied, now_us);
-    if (raft_driver_log_bytes(driver) < LOG_BYTES_MOST)
+    if (raft_driver_log_bytes(driver) < max_of(LOG_BYTES_MOST, needs->snapshot_bytes))
         index = min_of(index, allowed);
-    index = min_of(index, needless);
+    index = min_of(index, needs->last_needless);
     raft_driver_compact(driver, index);
     c->next_us = now_us + EVERY_US;
     return UINT64_MAX;

@@ -11,8 +11,8 @@
  *     a leader keeps what a member lacks that has just gone silent, for a minute and some
  * snapshots' worth: it may be restarting
  *
- * The last two only as long as the log is small enough: a member that never catches up must not
- * fill the others' disks.
+ * The last two only as long as the log is small, or no larger than a snapshot, which must travel
+ * while it grows: a member that never catches up must not fill the others' disks.
  *
  * Threads: compaction_applied() the apply thread, the others the loop's.
  */
@@ -32,12 +32,16 @@ void compaction_close(struct compaction *compaction);
 /* Up to index is applied; those entries took log_bytes in the log. */
 void compaction_applied(struct compaction *compaction, uint64_t index, uint64_t log_bytes);
 
+struct compaction_needs {
+    uint64_t last_needless;  /* nothing on this node needs the entries up to here */
+    uint64_t snapshot_bytes; /* of the newest */
+};
+
 /*
- * Cuts what may go: `needless` is the last index that nothing on this node needs any more. Looks at
- * once when that has changed, else now and then. Returns when to call again, UINT64_MAX if only
- * news can bring more.
+ * Cuts what may go. Looks at once when last_needless has changed, else now and then. Returns when
+ * to call again, UINT64_MAX if only news can bring more.
  */
 uint64_t compaction_pump(struct compaction *compaction, struct raft_driver *driver,
-                         uint64_t needless, uint64_t now_us);
+                         const struct compaction_needs *needs, uint64_t now_us);
 
 #endif

@@ -49,6 +49,9 @@ struct fetching {
     uint64_t seq;
     raft_id told; /* from whom the operator knows it to come */
 
+    uint64_t damaged_id; /* of the one in the directory that could not be installed; 0: none */
+    bool half_installed; /* the store shows it, but could not sync it: only going on helps */
+
     pthread_mutex_t lock; /* what the apply thread leaves for the loop */
     bool install_done;
     int install_status;
@@ -139,8 +142,10 @@ static void install(void *ctx)
     uint64_t index = 0, term = 0, config_index = 0;
     snprintf(path, sizeof(path), "%s/%s", f->dir, f->what.name);
     int status = -EALREADY;
-    if (store_applied_index(f->options.store) < f->what.index)
+    if (f->half_installed || store_applied_index(f->options.store) < f->what.index)
         status = store_install(f->options.store, path, &index, &term);
+    f->half_installed =
+        status < 0 && status != -EALREADY && store_applied_index(f->options.store) >= f->what.index;
     struct buf *config = status == 0 ? store_config(f->options.store, &config_index) : NULL;
     if (status == 0)
         f->options.on_replaced(f->options.ctx, index, config);
@@ -155,16 +160,21 @@ static void install(void *ctx)
     f->options.wake(f->options.ctx);
 }
 
+static void run_install(struct fetching *f)
+{
+    f->working = true;
+    applier_call(f->options.applier, install, f);
+}
+
 static void begin_installing(struct fetching *f, struct raft_driver *driver,
                              const struct snapshot *whole)
 {
     report_info("the snapshot of entry %" PRIu64 " takes the store's place", whole->index);
     f->state = INSTALLING;
     f->what = *whole;
-    f->working = true;
     f->asked = 0;
     raft_driver_pause_apply(driver, true);
-    applier_call(f->options.applier, install, f);
+    run_install(f);
 }
 
 /* ---- What the disk and the apply thread have done ---- */
@@ -217,6 +227,7 @@ static void finished(struct fetching *f, struct raft_driver *driver, const struc
                      uint64_t now_us)
 {
     if (r->status == 0) {
+        f->damaged_id = 0;
         f->options.on_received(f->options.ctx, &r->snapshot);
         begin_installing(f, driver, &r->snapshot);
     } else {
@@ -235,8 +246,12 @@ static void installed(struct fetching *f, struct raft_driver *driver, uint64_t n
         buf_unref(f->config);
         f->config = NULL;
     } else {
+        if (f->install_status == -EUCLEAN)
+            f->damaged_id = f->what.id; /* the disk has changed it: it is fetched again */
         if (f->install_status != -EALREADY)
             failed(f, "a received snapshot cannot be installed", f->install_status, now_us);
+        if (f->half_installed)
+            return;
         raft_driver_pause_apply(driver, false);
     }
     go_idle(f);
@@ -396,7 +411,10 @@ static void go_on(struct fetching *f, struct raft_driver *driver, uint64_t now_u
         if (f->need_index <= store_applied_index(f->options.store))
             return;
         f->state = LOOKING;
-        work(f, &(struct intake_job){.kind = INTAKE_LOOK, .need_index = f->need_index});
+        work(f, &(struct intake_job){
+                    .kind = INTAKE_LOOK, .need_index = f->need_index, .damaged_id = f->damaged_id});
+    } else if (f->state == INSTALLING) {
+        run_install(f);
     } else if (!still_needed(f, now_us)) {
         go_idle(f);
     } else if (f->state == RECEIVING && f->offset >= f->what.bytes) {

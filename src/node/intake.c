@@ -43,19 +43,24 @@ static int open_sink(struct intake *in, const struct snapshot *what, uint64_t *o
     return status;
 }
 
-static int look(struct intake *in, uint64_t need_index, struct intake_result *result)
+static bool find_whole(struct intake *in, const struct intake_job *job, struct snapshot *out)
 {
     struct snapshot_source *source;
+    if (snapshot_source_open(&source, in->dir, 0, job->need_index) < 0)
+        return false;
+    *out = *snapshot_source_info(source);
+    snapshot_source_close(source);
+    return job->damaged_id == 0 || out->id != job->damaged_id;
+}
+
+static int look(struct intake *in, const struct intake_job *job, struct intake_result *result)
+{
     close_sink(in);
-    int status = snapshot_source_open(&source, in->dir, 0, need_index);
-    if (status == 0) {
-        result->whole = true;
-        result->snapshot = *snapshot_source_info(source);
-        snapshot_source_close(source);
+    result->whole = find_whole(in, job, &result->snapshot);
+    if (result->whole)
         return 0;
-    }
-    status = snapshot_sink_left(in->dir, &result->snapshot);
-    if (status == 0 && result->snapshot.index < need_index)
+    int status = snapshot_sink_left(in->dir, &result->snapshot);
+    if (status == 0 && result->snapshot.index < job->need_index)
         status = -ENOENT;
     return status < 0 ? status : open_sink(in, &result->snapshot, &result->offset);
 }
@@ -87,7 +92,7 @@ static void do_job(struct intake *in, const struct intake_job *job, struct intak
     *result = (struct intake_result){.kind = job->kind};
     switch (job->kind) {
     case INTAKE_LOOK:
-        result->status = look(in, job->need_index, result);
+        result->status = look(in, job, result);
         break;
     case INTAKE_OPEN:
         result->status = open_sink(in, &job->what, &result->offset);

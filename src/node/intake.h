@@ -24,6 +24,7 @@ enum intake_kind {
 struct intake_job {
     enum intake_kind kind;
     uint64_t need_index; /* of LOOK: at or above it */
+    uint64_t damaged_id; /* of LOOK: not this one */
     struct snapshot what;
     uint64_t offset;
     struct buf *data; /* the reference passes over */

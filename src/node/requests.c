@@ -88,7 +88,7 @@ static size_t backend_status_text(void *ctx, char *out, size_t out_bytes)
     struct status_source source = {.identity = &identity,
                                    .raft = raft,
                                    .store = &totals,
-                                   .snapshot_index = snapshots_index(n->snapshots),
+                                   .snapshot_index = snapshots_newest(n->snapshots).index,
                                    .uptime_ms = (clock_mono_us() - n->started_us) / 1000};
     size_t used = status_format(&source, out, out_bytes);
     memory_free(raft);

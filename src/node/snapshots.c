@@ -213,21 +213,19 @@ void snapshots_cancel(struct snapshots *s, struct backend_order *order)
         order->done(order, -EINTR);
 }
 
-uint64_t snapshots_index(struct snapshots *s)
+struct snapshot snapshots_newest(struct snapshots *s)
 {
     pthread_mutex_lock(&s->lock);
-    uint64_t index = s->newest.index;
+    struct snapshot newest = s->newest;
     pthread_mutex_unlock(&s->lock);
-    return index;
+    return newest;
 }
 
 size_t snapshots_text(struct snapshots *s, char *out, size_t out_bytes)
 {
     char time[32];
     struct tm utc;
-    pthread_mutex_lock(&s->lock);
-    struct snapshot newest = s->newest;
-    pthread_mutex_unlock(&s->lock);
+    struct snapshot newest = snapshots_newest(s);
     if (newest.index == 0)
         return 0;
     time_t made_s = newest.made_ns / 1000000000;

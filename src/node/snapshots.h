@@ -51,8 +51,8 @@ void snapshots_applied(struct snapshots *snapshots, uint64_t index, uint64_t log
 void snapshots_order(struct snapshots *snapshots, struct backend_order *order);
 void snapshots_cancel(struct snapshots *snapshots, struct backend_order *order);
 
-/* The newest one's index, 0 if there is none. */
-uint64_t snapshots_index(struct snapshots *snapshots);
+/* The newest one; index 0 if there is none. */
+struct snapshot snapshots_newest(struct snapshots *snapshots);
 
 /* The text of .raft/snapshot; bytes written. */
 size_t snapshots_text(struct snapshots *snapshots, char *out, size_t out_bytes);

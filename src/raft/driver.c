@@ -25,6 +25,9 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/report.h"
+
+enum { REPORT_EVERY_US = 60 * 1000 * 1000 };
 
 static void settled(struct raft_driver *d)
 {
@@ -49,11 +52,26 @@ static void send_now(struct raft_driver *d, const struct raft_msg *msg)
         raft_driver_fetch(d, first, first + msg->append.count - 1, msg);
 }
 
+/* A member that needs this entry can have it from another leader only. */
+static void lead_no_more(struct raft_driver *d, const struct fetch *f)
+{
+    uint64_t now_us = clock_mono_us();
+    if (d->unreadable_us == 0 || now_us >= d->unreadable_us + REPORT_EVERY_US) {
+        d->unreadable_us = now_us;
+        report_error("log: entry %ju, which a member needs, cannot be read back: %s. Leadership is "
+                     "handed over; mend the disk",
+                     (uintmax_t)f->first, strerror(-f->status));
+    }
+    raft_driver_hand_over(d);
+}
+
 /* An append whose entries had to be read from disk; fewer than asked for are fine (raft.h). */
 static void send_fetched(struct raft_driver *d, struct fetch *f)
 {
     if (f->status == -EUCLEAN)
         d->callbacks.damaged(d->callbacks.ctx);
+    else if (f->status < 0 && f->status != -ESTALE) /* not just cut from the log meanwhile */
+        lead_no_more(d, f);
     if (f->status == 0 && raft_role(d->core) == RAFT_LEADER && raft_term(d->core) == f->msg.term) {
         f->msg.append.count = f->count;
         raft_net_send(d->net, &f->msg, f->entries);

@@ -57,7 +57,8 @@ struct raft_driver {
     uint64_t handed_index; /* given to the node to apply */
     uint64_t applied_index;
     bool apply_fetching;
-    bool apply_paused; /* a snapshot is taking the state machine's place */
+    uint64_t unreadable_us; /* when the log was last reported to be */
+    bool apply_paused;      /* a snapshot is taking the state machine's place */
 
     atomic_uint_fast64_t log_durable_write; /* by the writer thread */
     pthread_mutex_t fetch_lock;

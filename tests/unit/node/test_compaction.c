@@ -19,6 +19,7 @@ static struct {
     uint64_t match;
     uint64_t silent_us; /* UINT64_MAX: it was not heard yet */
     uint64_t log_bytes;
+    uint64_t snapshot_bytes;
     uint64_t cut;
 } world;
 
@@ -52,7 +53,8 @@ void raft_driver_compact(struct raft_driver *d, uint64_t index)
 static uint64_t cut_after(uint64_t passed_us, uint64_t needless)
 {
     world.now_us += passed_us;
-    compaction_pump(compaction, NULL, needless, world.now_us);
+    struct compaction_needs needs = {needless, world.snapshot_bytes};
+    compaction_pump(compaction, NULL, &needs, world.now_us);
     return world.cut;
 }
 
@@ -85,7 +87,8 @@ static void it_looks_now_and_then(void **state)
     (void)state;
     assert_int_equal(cut_after(0, 200000), 100000 - 100);
     compaction_applied(compaction, 200000, 1000);
-    assert_int_equal(compaction_pump(compaction, NULL, 200000, world.now_us),
+    struct compaction_needs needs = {200000, 0};
+    assert_int_equal(compaction_pump(compaction, NULL, &needs, world.now_us),
                      world.now_us + SECOND_US);
     assert_int_equal(world.cut, 100000 - 100);
     assert_int_equal(cut_after(SECOND_US, 200000), 200000 - 100);
@@ -107,7 +110,10 @@ static void a_member_that_answers_is_waited_for(void **state)
     world.match = 7;
     assert_int_equal(cut_after(0, 200000), 7);
     assert_int_equal(cut_after(600 * (uint64_t)SECOND_US, 200000), 7);
-    world.log_bytes = (uint64_t)1 << 30; /* but not at any price */
+    world.log_bytes = (uint64_t)1 << 30;
+    world.snapshot_bytes = world.log_bytes + 1; /* that one is on its way, perhaps */
+    assert_int_equal(cut_after(2 * SECOND_US, 200000), 7);
+    world.log_bytes += 2; /* but not at any price */
     assert_int_equal(cut_after(2 * SECOND_US, 200000), 100000 - 100);
 }
 
@@ -145,7 +151,7 @@ static void a_short_log_stays_whole(void **state)
     struct compaction *young = compaction_init(0);
     compaction_applied(young, COMPACTION_KEPT_ENTRIES, 1000);
     world.cut = 99;
-    compaction_pump(young, NULL, 200000, world.now_us);
+    compaction_pump(young, NULL, &(struct compaction_needs){200000, 0}, world.now_us);
     assert_int_equal(world.cut, 0);
     compaction_close(young);
 }

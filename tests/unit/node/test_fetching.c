@@ -37,6 +37,7 @@ static struct {
     void (*call)(void *ctx);
     void *call_ctx;
     int install_status;
+    bool install_unsynced; /* it shows in spite of the error */
     uint64_t applied_index;
     uint32_t installs;
     uint32_t driver_installs;
@@ -114,8 +115,11 @@ int store_install(struct store *s, const char *path, uint64_t *index, uint64_t *
 {
     (void)s;
     snprintf(world.installed_path, sizeof(world.installed_path), "%s", path);
-    if (world.install_status < 0)
+    if (world.install_status < 0) {
+        if (world.install_unsynced)
+            world.applied_index = whole.index;
         return world.install_status;
+    }
     world.installs++;
     *index = world.applied_index = whole.index;
     *term = whole.term;
@@ -486,6 +490,48 @@ static void an_installation_that_failed_is_tried_again(void **state)
     check_installed();
 }
 
+static void one_that_is_damaged_is_fetched_again(void **state)
+{
+    (void)state;
+    need(400);
+    pump();
+    do_job(INTAKE_LOOK, (struct intake_result){.snapshot = whole, .whole = true});
+    world.install_status = -EUCLEAN;
+    run_install();
+    do_job(INTAKE_CLOSE, (struct intake_result){0});
+    world.install_status = 0;
+    world.now_us += 5 * SECOND_US;
+    need(400);
+    pump();
+    assert_int_equal(world.job.damaged_id, whole.id);
+    do_job(INTAKE_LOOK, (struct intake_result){.status = -ENOENT});
+    answer();
+    do_job(INTAKE_OPEN, (struct intake_result){0});
+    receive_the_rest();
+    check_installed();
+}
+
+/* Nothing may be applied to a state that could be another after a power cut. */
+static void an_installation_that_cannot_be_synced_goes_on(void **state)
+{
+    (void)state;
+    start_receiving();
+    receive_the_rest();
+    world.install_status = -EIO;
+    world.install_unsynced = true;
+    for (int i = 0; i < 3; i++) {
+        run_install();
+        assert_true(world.paused);
+        assert_null(world.call);
+        uint64_t again_us = pump();
+        assert_true(again_us > world.now_us && again_us != UINT64_MAX);
+        world.now_us = again_us;
+        pump();
+    }
+    world.install_status = 0;
+    check_installed();
+}
+
 static void a_need_that_is_over_ends_it(void **state)
 {
     (void)state;
@@ -587,6 +633,7 @@ static void play(void)
         fetching_peer_changed(fetching, peer);
     }
     world.install_status = chance(2) ? -ENOSPC : 0;
+    world.install_unsynced = chance(3);
     pump();
 }
 
@@ -649,6 +696,8 @@ int main(void)
         TEST(a_damaged_piece_is_had_from_another),
         TEST(a_full_disk_is_waited_for),
         TEST(an_installation_that_failed_is_tried_again),
+        TEST(one_that_is_damaged_is_fetched_again),
+        TEST(an_installation_that_cannot_be_synced_goes_on),
         TEST(a_need_that_is_over_ends_it),
         TEST(the_log_overtakes_the_snapshot),
         TEST(a_newer_need_starts_anew_only_where_nothing_comes),
