@@ -62,7 +62,10 @@ int format_header_decode(struct format_header *h, const uint8_t in[FORMAT_SECTOR
     h->hard.term = bytes_get_u64(&r);
     h->hard.vote = bytes_get_u64(&r);
     h->chain = bytes_get_u32(&r);
-    return version > 0 && bytes_get_u32(&r) == crc32c(0, in, HEADER_CRC_AT) ? 0 : -EUCLEAN;
+    bool whole = version > 0 && bytes_get_u32(&r) == crc32c(0, in, HEADER_CRC_AT);
+    for (uint32_t i = HEADER_CRC_AT + sizeof(uint32_t); whole && i < FORMAT_SECTOR_BYTES; i++)
+        whole = in[i] == 0;
+    return whole ? 0 : -EUCLEAN;
 }
 
 /* ---- Streams in sectors ---- */

@@ -29,6 +29,15 @@ static uint32_t declared_sectors(const struct scan *s)
     return sectors <= (s->bytes - s->result.end_offset) / FORMAT_SECTOR_BYTES ? sectors : 0;
 }
 
+/* What fills the batch's last sector up says nothing, but only a damaged one has anything there. */
+static bool ends_in_zeroes(const uint8_t *batch, uint32_t stream_bytes, uint32_t offset)
+{
+    for (; offset < stream_bytes; offset++)
+        if (batch[format_file_offset(0, offset)] != 0)
+            return false;
+    return true;
+}
+
 /* Goes through the batch's records; false unless all are good and the last is END. */
 static bool walk_batch(struct scan *s, uint32_t sectors, bool tell)
 {
@@ -41,7 +50,8 @@ static bool walk_batch(struct scan *s, uint32_t sectors, bool tell)
         if (record.kind == FORMAT_END) {
             if (tell)
                 s->result.chain = chain;
-            return record.bytes == 0 && format_sectors(offset) == sectors;
+            return record.bytes == 0 && format_sectors(offset) == sectors &&
+                   ends_in_zeroes(batch, stream, offset);
         }
         if (tell)
             s->each(s->ctx, s->result.end_offset, &record, s->payload);
