@@ -30,6 +30,7 @@ struct log_read_job {
 struct log_segment {
     uint64_t number;
     uint64_t before; /* the last entry that lies in the segments before it, of those still held */
+    bool headless;   /* its header names a later one, which a truncation has dropped since */
 };
 
 struct raft_log {

@@ -173,12 +173,14 @@ static int load(struct replay *p)
 static int place_segment(struct replay *p, const struct format_header *h)
 {
     struct raft_log *log = p->log;
-    log_add_segment(log, p->number, h->last_index);
-    if (p->first)
-        log_restart_index(log, h->last_index, h->last_term);
-    else if (h->last_index != log->index.last_index ||
-             (!p->baseless && h->last_term != log_index_term(&log->index, h->last_index)))
+    bool agrees = h->last_index == log->index.last_index &&
+                  (p->baseless || h->last_term == log_index_term(&log->index, h->last_index));
+    if (!p->first && !agrees)
         return corrupt(p, p->number, 0, "it does not continue the segment before it");
+    log_add_segment(log, p->number, h->last_index);
+    if (p->first || p->baseless)
+        log_restart_index(log, h->last_index, h->last_term);
+    p->baseless = false;
     log->hard = h->hard;
     log->number = p->number;
     return 0;

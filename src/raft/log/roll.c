@@ -38,8 +38,10 @@ void log_add_segment(struct raft_log *log, uint64_t number, uint64_t before)
 void log_truncate_index(struct raft_log *log, uint64_t from)
 {
     log_index_truncate(&log->index, from);
-    for (uint32_t i = log->segment_count; i > 0 && log->segments[i - 1].before >= from; i--)
+    for (uint32_t i = log->segment_count; i > 0 && log->segments[i - 1].before >= from; i--) {
         log->segments[i - 1].before = from - 1;
+        log->segments[i - 1].headless = true;
+    }
 }
 
 void log_restart_index(struct raft_log *log, uint64_t index, uint64_t term)
@@ -48,6 +50,7 @@ void log_restart_index(struct raft_log *log, uint64_t index, uint64_t term)
     log_forget_configs(log, 0);
     log->segments[0] = log->segments[log->segment_count - 1];
     log->segments[0].before = index;
+    log->segments[0].headless = false;
     log->segment_count = 1;
     pthread_cond_signal(&log->keeper_wanted);
 }
@@ -55,8 +58,11 @@ void log_restart_index(struct raft_log *log, uint64_t index, uint64_t term)
 void log_drop_segments(struct raft_log *log, uint64_t index)
 {
     uint32_t gone = 0;
-    while (gone + 1 < log->segment_count && log->segments[gone + 1].before <= index)
-        gone++;
+    for (uint32_t i = 1; i < log->segment_count; i++) {
+        const struct log_segment *s = &log->segments[i];
+        if (s->before + s->headless <= index) /* headless, it begins with its first entry as base */
+            gone = i;
+    }
     if (gone == 0)
         return;
     log_index_compact(&log->index, log->segments[gone].before);

@@ -69,20 +69,21 @@ static int allocate(int fd, uint32_t bytes)
     do
         status = fallocate(fd, 0, 0, bytes) < 0 ? -errno : 0;
     while (status == -EINTR);
-    return status == -EOPNOTSUPP ? 0 : status;
+    return status;
 }
 
 /*
- * Zeroes that were really written: fallocate() alone would leave each sync metadata to change. In
- * pieces, each synced, so that no heap of dirty pages stands before another file's sync.
+ * Zeroes that were really written: allocated ones alone would leave each sync metadata to change.
+ * With somebody to ask, in pieces that are synced one by one, so that no heap of dirty pages stands
+ * before another file's sync.
  */
 static int fill(int fd, uint32_t bytes, bool (*stop)(void *ctx), void *ctx)
 {
     uint8_t *zeroes = memory_zalloc(PIECE_BYTES);
-    int status = allocate(fd, bytes);
+    int status = 0;
     for (uint32_t at = 0; status == 0 && at < bytes; at += PIECE_BYTES) {
         status = segment_write(fd, zeroes, bytes - at < PIECE_BYTES ? bytes - at : PIECE_BYTES, at);
-        if (status == 0 && fdatasync(fd) < 0)
+        if (status == 0 && stop && fdatasync(fd) < 0)
             status = -errno;
         if (status == 0 && stop && stop(ctx))
             status = -ECANCELED;
@@ -102,7 +103,11 @@ int segment_make(const char *dir, const char *name, uint32_t bytes, bool (*stop)
     int fd = open(aside, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
-    int status = fill(fd, bytes, stop, ctx);
+    int status = allocate(fd, bytes);
+    if (status == -EOPNOTSUPP || (status == 0 && strcmp(name, SEGMENT_RESERVE) != 0))
+        status = fill(fd, bytes, stop, ctx);
+    if (status == 0 && fdatasync(fd) < 0)
+        status = -errno;
     close(fd);
     if (status == 0 && rename(aside, path) < 0)
         status = -errno;

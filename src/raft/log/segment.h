@@ -18,7 +18,7 @@ void segment_path(const char *dir, uint64_t number, char path[SEGMENT_PATH_BYTES
 
 /* The names of segments made ahead. */
 #define SEGMENT_SPARE   "spare"   /* the next one */
-#define SEGMENT_RESERVE "reserve" /* for when the disk is full */
+#define SEGMENT_RESERVE "reserve" /* for when the disk is full: allocated only, if that can be */
 #define SEGMENT_FIRST   "first"   /* begun as soon as it is made */
 
 /*

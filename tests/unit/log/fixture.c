@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -139,7 +140,9 @@ static void check_recovered(struct fixture *f)
 
 static void on_durable(void *ctx, uint64_t id)
 {
-    (void)ctx;
+    struct fixture *f = ctx;
+    if (f->on_durable)
+        f->on_durable(f, id);
     pthread_mutex_lock(&durable.lock);
     if (durable.id_count < FIXTURE_MAX_DURABLE)
         durable.ids[durable.id_count++] = id;
@@ -163,6 +166,7 @@ int fixture_try_open(struct fixture *f, bool create)
                                        .incarnation = FIXTURE_INCARNATION,
                                        .create = create,
                                        .segment_bytes = f->segment_bytes,
+                                       .ctx = f,
                                        .on_durable = on_durable,
                                        .on_space = on_space};
     durable.id_count = 0;
@@ -359,6 +363,19 @@ void fixture_segment(struct fixture *f, uint64_t number, char path[FIXTURE_PATH_
     uint64_t first, last;
     fixture_segments(f, &first, &last);
     snprintf(path, FIXTURE_PATH_BYTES * 2, "%s/%08" PRIu64 ".seg", f->dir, number ? number : last);
+}
+
+void fixture_clear(struct fixture *f)
+{
+    DIR *d = opendir(f->dir);
+    if (!d) {
+        assert_int_equal(mkdir(f->dir, 0700), 0);
+        return;
+    }
+    for (struct dirent *e; (e = readdir(d));)
+        if (e->d_name[0] != '.')
+            assert_int_equal(unlinkat(dirfd(d), e->d_name, 0), 0);
+    closedir(d);
 }
 
 uint8_t *fixture_load(const char *path, uint32_t *bytes)

@@ -46,6 +46,7 @@ struct fixture {
     char why[RAFT_LOG_WHY_BYTES];
     struct model model;
     uint64_t next_id;
+    void (*on_durable)(void *ctx, uint64_t id); /* is told too, if not NULL; before others hear */
 };
 
 int fixture_setup(void **state);
@@ -107,6 +108,9 @@ uint32_t fixture_segments(struct fixture *f, uint64_t *first, uint64_t *last);
 /* Waits until the first segment there is has this number. */
 void fixture_wait_first(struct fixture *f, uint64_t number);
 uint8_t *fixture_load(const char *path, uint32_t *bytes); /* memory_free() gives it back */
+
+/* Leaves the log's directory there, and empty. */
+void fixture_clear(struct fixture *f);
 void fixture_store(const char *path, const void *data, uint32_t bytes);
 
 #endif
