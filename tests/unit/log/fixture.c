@@ -35,6 +35,8 @@ int fixture_setup(void **state)
 {
     struct fixture *f = memory_zalloc(sizeof(*f));
     const char *tmp = getenv("TMPDIR");
+    if (!tmp && access("/dev/shm", W_OK) == 0)
+        tmp = "/dev/shm"; /* thousands of small files; no test asks what the disk really keeps */
     snprintf(f->top, sizeof(f->top), "%s/raftfs-log-XXXXXX", tmp ? tmp : "/tmp");
     if (!mkdtemp(f->top))
         return -1;

@@ -384,7 +384,7 @@ static void every_step_may_be_the_last(void **state)
     uint32_t count;
     f->segment_bytes = SEGMENT;
     f->on_durable = on_durable;
-    for (seed = 1; seed <= 3; seed++) {
+    for (seed = 1; seed <= (FIXTURE_SLOW ? 1 : 3); seed++) {
         uint32_t kept = seed;
         memset(states, 0, sizeof(states));
         memset(&f->model, 0, sizeof(f->model));
@@ -395,15 +395,12 @@ static void every_step_may_be_the_last(void **state)
         struct disk_step *steps = disk_recorded(&count);
         check_crashes(f, steps, count);
         disk_free(steps, count);
-        print_message("%u steps\n", count);
         seed = kept;
     }
 }
 
 int main(void)
 {
-    if (access("/dev/shm", W_OK) == 0)
-        setenv("TMPDIR", "/dev/shm", 0); /* what is synced is decided here, not by the disk */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_step_may_be_the_last, fixture_setup,
                                         fixture_teardown),
