@@ -29,8 +29,9 @@ def survives(args, number, mutant):
                     '-o', str(binary), str(source), '-Wl,--start-group', *args.libraries,
                     '-Wl,--end-group', '-lpthread'], check=True)
     run = subprocess.run([str(binary), f'{mutant.name}.txt'], cwd=HERE, capture_output=True,
-                         text=True, errors='replace', timeout=60)
+                         text=True, errors='replace')
     binary.unlink()
+    source.unlink()
     words = [line.strip() for line in run.stderr.splitlines() if line.strip()]
     print(f'{mutant.name}: {" | ".join(words[:3]) or "NOT CAUGHT"}', flush=True)
     return run.returncode == 0

@@ -107,6 +107,8 @@ static void random_message(void)
     default:
         words[0] = near(last);
         words[1] = near(m.term);
+        if (m.kind == RAFT_MSG_HEARTBEAT)
+            m.heartbeat.lease_us = (uint32_t)below(500);
     }
     for (uint32_t i = 0; m.kind == RAFT_MSG_APPEND && i < m.append.count; i++) {
         uint64_t term = m.append.prev_term > m.term ? m.term : m.append.prev_term;
@@ -186,6 +188,8 @@ static void begin(uint64_t seed)
                                          .seed = seed,
                                          .heartbeat_us = 100,
                                          .election_us = 700,
+                                         .lease_us = 200,
+                                         .lease = seed % 2,
                                          .term_run_capacity = 2 + (uint32_t)below(8),
                                          .entry_size_capacity = 1 + (uint32_t)below(64)};
     const struct raft_term_run run = {.first = 1, .term = 1};
