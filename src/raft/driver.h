@@ -6,7 +6,7 @@
  * and finished writes into raft_step(), and carries the effects out in the order that raft.h asks
  * for. It knows nothing of what the commands mean.
  *
- * Thread: the loop's, callbacks too, save raft_driver_status() and raft_driver_found().
+ * Thread: the loop's, callbacks too, save what says otherwise.
  */
 #ifndef RAFTFS_RAFT_DRIVER_H
 #define RAFTFS_RAFT_DRIVER_H
@@ -146,6 +146,12 @@ enum raft_driver_sent raft_driver_propose(struct raft_driver *driver, uint64_t s
 
 /* Asks for a read index; false: no leader, or too many asked already. Else read_done() follows. */
 bool raft_driver_read(struct raft_driver *driver, uint64_t token);
+
+/*
+ * Whether this node leads under a lease: then a state machine that has applied *index shows
+ * everything that was acknowledged, anywhere, before the call. Any thread; asks nobody.
+ */
+bool raft_driver_read_now(const struct raft_driver *driver, uint64_t *index);
 
 /*
  * Changes the configuration, or asks the leader to: change_done() follows, unless it gets lost.

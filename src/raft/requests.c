@@ -39,6 +39,18 @@ bool raft_driver_read(struct raft_driver *d, uint64_t token)
     return d->out->refusal == RAFT_ACCEPTED;
 }
 
+/*
+ * The lease is read before the index: whoever sees a lease sees the commit index that was published
+ * with it, or a later one. The clock is read last: nobody else can have committed anything until
+ * the lease ends.
+ */
+bool raft_driver_read_now(const struct raft_driver *d, uint64_t *index)
+{
+    uint64_t until_us = atomic_load(&d->lease_until_us);
+    *index = atomic_load(&d->lease_index);
+    return until_us != 0 && clock_boot_us() < until_us;
+}
+
 void raft_driver_transfer(struct raft_driver *d, raft_id to)
 {
     raft_driver_step(d, &(struct raft_event){.kind = RAFT_TRANSFER, .transfer = {to}});
