@@ -9,14 +9,12 @@
 #include "fuse/mountpoint.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -149,12 +147,11 @@ void mountpoint_look_up_special(const char *mountpoint)
     static char paths[NAMES][PATH_BYTES + 16];
     for (int i = 0; i < NAMES; i++)
         snprintf(paths[i], sizeof(paths[i]), "%s/%s", mountpoint, names[i]);
-    pid_t daemon = getpid(), child = fork();
+    pid_t child = fork();
     if (child == 0) { /* of a process with threads: system calls only */
         struct stat stat_now;
-        /* It holds FUSE's descriptor too: alone, it would wait for itself, and nobody could
-         * unmount. */
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != daemon)
+        /* With FUSE's descriptor the connection would outlive the daemon, and this wait with it. */
+        if (close_range(3, ~0u, 0) < 0)
             _exit(1);
         for (int i = 0; i < NAMES; i++)
             if (stat(paths[i], &stat_now) < 0)
