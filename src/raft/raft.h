@@ -154,7 +154,8 @@ struct raft_msg {
             uint64_t prev_index;
             uint64_t prev_term;
             uint64_t commit;
-            uint32_t count;                        /* entries, from prev_index + 1 */
+            uint32_t count; /* entries, from prev_index + 1 */
+            bool reserve;   /* disks are full, and what follows makes room: use the log's reserve */
             const struct raft_entry_meta *entries; /* NULL in effects: the range says it all */
         } append;
         struct {
@@ -310,6 +311,7 @@ struct raft_write {
     uint32_t count; /* entries; from the proposal or the append message's tail, or own */
     uint32_t skip;  /* the message's (or proposal's) entry number `skip` is entry `first` */
     uint64_t term;  /* of proposed and own entries; those of a message have their own */
+    bool reserve;   /* may use the room that the log keeps for when the disk is full */
     bool has_hard;
     struct raft_hard_state hard;
     /* The one entry that the core made itself (then count is 1), or kind 0. */

@@ -92,6 +92,8 @@ void sim_check_write(struct sim_world *w, struct sim_slot *s, const struct sim_w
                        s->node.id, write->first, kept);
         return;
     }
+    if (s->full && !write->reserve)
+        sim_world_fail(w, "13: node %" PRIu64 " writes what its disk has no room for", s->node.id);
     uint64_t term_before = sim_log_term(log, kept);
     bool own = s->node.out->write.own_kind == RAFT_ENTRY_CONFIG;
     for (uint32_t i = 0; i < write->count; i++) {

@@ -43,6 +43,7 @@ bool sim_client_propose(struct sim_world *w, struct sim_slot *s, uint32_t count)
     struct raft_event e = {.kind = RAFT_PROPOSE, .now_us = sim_slot_now(w, s)};
     e.propose.count = count;
     e.propose.bytes = bytes;
+    e.propose.reserve = sim_chance(&w->rng, 100);
     sim_world_trace_event(w, s, &e);
     sim_node_step(&s->node, &e, entries);
     if (w->effects.refusal) {

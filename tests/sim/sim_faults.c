@@ -94,6 +94,16 @@ static void stall_disk(struct sim_world *w, struct sim_slot *s)
         s->disk_us = w->swarm.disk_us * (sim_chance(&w->rng, 500) ? 1 : 50);
 }
 
+void sim_fault_fill(struct sim_world *w, struct sim_slot *s, bool full)
+{
+    s->full = full;
+    if (!s->node.up)
+        return;
+    struct raft_event e = {.kind = RAFT_DISK, .now_us = sim_slot_now(w, s), .disk = {full}};
+    sim_world_trace_event(w, s, &e);
+    sim_node_step(&s->node, &e, NULL);
+}
+
 /* ---- Links ---- */
 
 enum cut { CUT_BOTH, CUT_INTO, CUT_OUT_OF };
@@ -382,6 +392,10 @@ void sim_fault_strike(struct sim_world *w, enum sim_fault fault)
         break;
     case SIM_FAULT_RESET:
         reset_connections(w);
+        break;
+    case SIM_FAULT_FULL:
+        if (s->paused_until_us <= w->now_us)
+            sim_fault_fill(w, s, !s->full);
         break;
     case SIM_FAULT_REBOOT:
         reboot_others(w);

@@ -74,6 +74,7 @@ struct sim_write {
     struct sim_entry *prefix; /* of a restart: the entries 1 to restart_index. Its own */
     uint64_t truncate_from;   /* 0: nothing */
     uint64_t first;
+    bool reserve;
     bool has_hard;
     struct raft_hard_state hard;
     uint32_t count;

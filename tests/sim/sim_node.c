@@ -115,6 +115,7 @@ static void write_log(struct sim_node *n, const struct raft_event *event,
     *w = (struct sim_write){.id = out->id,
                             .truncate_from = out->truncate_from,
                             .first = out->first,
+                            .reserve = out->reserve,
                             .has_hard = out->has_hard,
                             .hard = out->hard,
                             .count = out->count};

@@ -83,6 +83,8 @@ static void heal(struct sim_world *w)
             sim_slot_arm_timer(w, s);
         else
             sim_slot_boot(w, s);
+        if (s->full)
+            sim_fault_fill(w, s, false);
         if (sim_chance(&w->rng, 300))
             sim_snapshot_take(w, s);
     }

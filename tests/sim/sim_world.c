@@ -262,6 +262,8 @@ void sim_slot_boot(struct sim_world *w, struct sim_slot *s)
                    (double)w->now_us / 1e6, s->node.id, disk->hard.term, disk->hard.vote,
                    disk->log.base, disk->log.last, applied);
     sim_node_boot(&s->node, sim_slot_now(w, s), applied);
+    if (s->full)
+        sim_fault_fill(w, s, true);
 }
 
 void sim_slot_crash(struct sim_world *w, struct sim_slot *s)

@@ -43,8 +43,9 @@ enum sim_fault {
     SIM_FAULT_CHANGE,
     SIM_FAULT_TRANSFER,
     SIM_FAULT_SNAPSHOT,
-    SIM_FAULT_DEAF,   /* one follower does not hear the leader; then one of the next two */
-    SIM_FAULT_RESET,  /* everybody's connection to the leader breaks, which lives on, alone */
+    SIM_FAULT_DEAF,  /* one follower does not hear the leader; then one of the next two */
+    SIM_FAULT_RESET, /* everybody's connection to the leader breaks, which lives on, alone */
+    SIM_FAULT_FULL,
     SIM_FAULT_REBOOT, /* everybody but the leader and one follower starts anew, in no time */
     SIM_FAULTS,
 };
@@ -133,6 +134,7 @@ struct sim_slot {
     uint64_t stored;   /* of what is applied, this much is synced */
     uint64_t snapshot; /* the newest taken or fetched; 0: none */
     bool fetching;     /* one, or installing it */
+    bool full;         /* the disk has only the log's reserve left */
 };
 
 /* ---- What has been seen ---- */
@@ -269,6 +271,7 @@ void sim_fault_strike(struct sim_world *w, enum sim_fault fault);
 void sim_change(struct sim_world *w, struct sim_slot *leader, enum raft_change_kind kind,
                 const struct raft_member *member);
 void sim_fault_crash(struct sim_world *w, struct sim_slot *s); /* and boots it again later */
+void sim_fault_fill(struct sim_world *w, struct sim_slot *s, bool full);
 struct sim_slot *sim_some_leader(struct sim_world *w); /* one that believes to be it, or NULL */
 
 /* sim_snapshot.c */

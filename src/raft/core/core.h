@@ -43,6 +43,7 @@ struct raft {
     uint64_t elections;
     uint64_t dropped;
     bool had_quorum;
+    bool disk_full; /* own; only the log's reserve is left */
 
     struct logview log;
     uint64_t commit_index;
@@ -94,7 +95,7 @@ void election_check(struct raft *r);
 
 /* ---- leader.c ---- */
 void leader_tick(struct raft *r);
-void leader_propose(struct raft *r, uint32_t count, const uint32_t *bytes);
+void leader_propose(struct raft *r, uint32_t count, const uint32_t *bytes, bool reserve);
 void leader_append_own(struct raft *r, enum raft_entry_kind kind, const struct raft_config *config);
 void leader_on_append_reply(struct raft *r, const struct raft_msg *m);
 void leader_on_heartbeat_reply(struct raft *r, const struct raft_msg *m);
@@ -105,6 +106,8 @@ void leader_flush(struct raft *r);
 void leader_transfer(struct raft *r, raft_id to);
 void leader_ask_transfer(struct raft *r, raft_id to);
 void leader_push_transfer(struct raft *r);
+void leader_begin_transfer(struct raft *r, raft_id to);
+raft_id leader_best_successor(const struct raft *r, bool sound);
 bool leader_settled(const struct raft *r);
 
 /* ---- follower.c ---- */
@@ -132,6 +135,11 @@ uint32_t lease_wanted_us(const struct raft *r);
 bool lease_holds(const struct raft *r);
 void lease_promise(struct raft *r, uint32_t lease_us);
 bool lease_promised(const struct raft *r);
+
+/* ---- disk.c ---- */
+struct raft_disk_state disk_state(const struct raft *r);
+bool disk_refuses(const struct raft *r); /* leader: ordinary proposals */
+void disk_watch(struct raft *r);
 
 /* ---- membership.c ---- */
 void membership_change(struct raft *r, enum raft_change_kind kind, const struct raft_member *m,

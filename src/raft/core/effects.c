@@ -21,6 +21,7 @@ void effects_begin(struct raft *r, struct raft_effects *out)
     out->write.skip = 0;
     out->write.term = 0;
     out->write.has_hard = false;
+    out->write.reserve = false;
     out->write.own_kind = 0;
     out->write.own_bytes = 0;
     out->send_count = 0;
@@ -64,6 +65,8 @@ static uint64_t begin(struct raft *r)
 
 uint64_t effects_write_hard(struct raft *r)
 {
+    if (r->out->write.count == 0)
+        r->out->write.reserve = true;
     r->out->write.has_hard = true;
     r->out->write.hard = r->hard;
     return r->hard_write = begin(r);
@@ -74,6 +77,7 @@ void effects_write_restart(struct raft *r)
 {
     struct raft_write *w = &r->out->write;
     assert(w->count == 0 && w->truncate_from == 0);
+    w->reserve = true;
     w->restart_index = r->log.base_index;
     w->restart_term = r->log.base_term;
     r->hard_write = begin(r);

@@ -19,9 +19,19 @@ static void reply(struct raft *r, raft_id leader, bool ok, uint64_t match, uint6
                            .term = r->hard.term,
                            .append_reply = {.ok = ok,
                                             .match = match,
+                                            .disk = disk_state(r),
                                             .hint_index = hint_index,
                                             .hint_term = logview_term(&r->log, hint_index)}},
         after_write);
+}
+
+/* Whether this node has room for them, if only that of the reserve (disk.c). */
+static bool may_use_reserve(const struct raft_msg *m, uint32_t skip)
+{
+    bool ordinary = false;
+    for (uint32_t i = skip; i < m->append.count; i++)
+        ordinary = ordinary || m->append.entries[i].kind == RAFT_ENTRY_COMMAND;
+    return m->append.reserve || !ordinary;
 }
 
 static void follow_commit(struct raft *r, uint64_t commit, uint64_t matched)
@@ -81,6 +91,7 @@ static void take_entries(struct raft *r, const struct raft_msg *m, uint32_t skip
         if (e->kind == RAFT_ENTRY_CONFIG && raft_config_decode(&r->scratch, e->config, e->bytes))
             membership_adopt(r, &r->scratch, r->log.last_index);
     }
+    r->out->write.reserve = may_use_reserve(m, skip);
     effects_write_entries(r, truncate_from, m->append.count - skip, skip);
 }
 
@@ -134,7 +145,7 @@ void follower_on_append(struct raft *r, const struct raft_msg *m)
             r->dropped++;
             return;
         }
-        if (!effects_write_room(r))
+        if (!effects_write_room(r) || (r->disk_full && !may_use_reserve(m, held)))
             return; /* as if the message were lost: the leader sends it again */
         take_entries(r, m, held);
     }
@@ -151,10 +162,11 @@ void follower_on_heartbeat(struct raft *r, const struct raft_msg *m)
     }
     follow_commit(r, m->heartbeat.commit, r->log.last_index);
     lease_promise(r, m->heartbeat.lease_us);
-    effects_send(r,
-                 &(struct raft_msg){.kind = RAFT_MSG_HEARTBEAT_REPLY,
-                                    .to = m->from,
-                                    .term = r->hard.term,
-                                    .heartbeat_reply = {.round = m->heartbeat.round}},
-                 0);
+    effects_send(
+        r,
+        &(struct raft_msg){.kind = RAFT_MSG_HEARTBEAT_REPLY,
+                           .to = m->from,
+                           .term = r->hard.term,
+                           .heartbeat_reply = {.round = m->heartbeat.round, .disk = disk_state(r)}},
+        0);
 }

@@ -32,10 +32,11 @@ void leader_append_own(struct raft *r, enum raft_entry_kind kind, const struct r
     }
     logview_append(&r->log, r->hard.term, w->own_bytes);
     r->uncommitted_bytes += w->own_bytes;
+    w->reserve = true;
     effects_write_entries(r, 0, 1, 0);
 }
 
-void leader_propose(struct raft *r, uint32_t count, const uint32_t *bytes)
+void leader_propose(struct raft *r, uint32_t count, const uint32_t *bytes, bool reserve)
 {
     uint64_t total = 0;
     assert(count <= RAFT_MAX_PROPOSE);
@@ -45,6 +46,8 @@ void leader_propose(struct raft *r, uint32_t count, const uint32_t *bytes)
         r->out->refusal = RAFT_NOT_LEADER;
     else if (r->transfer_to)
         r->out->refusal = RAFT_MOVING;
+    else if (!reserve && disk_refuses(r))
+        r->out->refusal = RAFT_NO_SPACE;
     else if (!effects_write_room(r) ||
              (r->uncommitted_bytes && r->uncommitted_bytes + total > RAFT_MAX_UNCOMMITTED_BYTES))
         r->out->refusal = RAFT_BUSY;
@@ -54,6 +57,7 @@ void leader_propose(struct raft *r, uint32_t count, const uint32_t *bytes)
     for (uint32_t i = 0; i < count; i++)
         logview_append(&r->log, r->hard.term, bytes[i]);
     r->uncommitted_bytes += total;
+    r->out->write.reserve = reserve;
     effects_write_entries(r, 0, count, 0);
 }
 
@@ -86,12 +90,14 @@ static bool send_append(struct raft *r, struct progress *p)
     uint32_t count = take_batch(r, p, &bytes);
     if (bytes == UINT32_MAX && p->state == PROGRESS_REPLICATE)
         progress_probe(p, p->next);
-    struct raft_msg m = {
-        .kind = RAFT_MSG_APPEND,
-        .to = p->id,
-        .term = r->hard.term,
-        .append = {
-            .prev_index = prev, .prev_term = prev_term, .commit = r->commit_index, .count = count}};
+    struct raft_msg m = {.kind = RAFT_MSG_APPEND,
+                         .to = p->id,
+                         .term = r->hard.term,
+                         .append = {.prev_index = prev,
+                                    .prev_term = prev_term,
+                                    .commit = r->commit_index,
+                                    .count = count,
+                                    .reserve = disk_refuses(r)}};
     if (!effects_send(r, &m, 0))
         return false;
     if (p->state == PROGRESS_REPLICATE)
@@ -216,6 +222,7 @@ void leader_on_append_reply(struct raft *r, const struct raft_msg *m)
         return;
     struct progress *p = &r->peers[slot];
     p->contact_us = r->now_us;
+    p->disk = m->append_reply.disk;
     if (!m->append_reply.ok) {
         on_refusal(r, p, m);
         return;
@@ -245,6 +252,7 @@ void leader_on_heartbeat_reply(struct raft *r, const struct raft_msg *m)
         return;
     struct progress *p = &r->peers[slot];
     p->contact_us = r->now_us;
+    p->disk = m->heartbeat_reply.disk;
     if (m->heartbeat_reply.round > r->round) {
         r->dropped++;
         return;
@@ -265,7 +273,7 @@ void leader_on_lost(struct progress *p)
 
 /* ---- Handing over ---- */
 
-static void begin_transfer(struct raft *r, raft_id to)
+void leader_begin_transfer(struct raft *r, raft_id to)
 {
     r->transfer_to = to;
     r->transfer_sent = false;
@@ -292,7 +300,7 @@ void leader_transfer(struct raft *r, raft_id to)
                             : !can_take_over(r, &r->peers[membership_slot(r, to)]))
         r->out->refusal = RAFT_BUSY;
     else if (!r->transfer_to)
-        begin_transfer(r, to);
+        leader_begin_transfer(r, to);
 }
 
 /* Whoever does not lead asks the one who does. */
@@ -311,14 +319,16 @@ void leader_ask_transfer(struct raft *r, raft_id to)
                      0);
 }
 
-static raft_id best_successor(const struct raft *r)
+/* Who has most of the log, of the voters that answer; a sound disk may be asked for. */
+raft_id leader_best_successor(const struct raft *r, bool sound)
 {
     raft_id best = 0;
     uint64_t best_match = 0;
     for (uint32_t i = 0; i < r->config.count; i++) {
         const struct progress *p = &r->peers[i];
         if (peer_is_self(r, p->id) || !r->config.members[i].voter || p->contact_us == 0 ||
-            r->now_us > p->contact_us + r->options.election_us)
+            r->now_us > p->contact_us + r->options.election_us ||
+            (sound && (p->disk.full || p->disk.stalled)))
             continue;
         if (best == 0 || p->match > best_match) {
             best = p->id;
@@ -343,27 +353,9 @@ void leader_push_transfer(struct raft *r)
     r->word_given = r->word_given || r->transfer_sent;
 }
 
-/*
- * Heartbeats do not wait for the disk, so a leader with a dead one would lead for ever
- * (hashicorp/raft #503): without progress for an election timeout it hands over, or steps down.
- */
-static void watch_disk(struct raft *r)
-{
-    const struct logview *v = &r->log;
-    if (v->write_count == 0 || r->now_us < v->write_since_us + r->options.election_us)
-        return;
-    raft_id best = best_successor(r);
-    if (best == 0)
-        return;
-    if (r->now_us > v->write_since_us + 2 * r->options.election_us)
-        become_follower(r, r->hard.term, 0);
-    else if (r->transfer_to == 0)
-        begin_transfer(r, best);
-}
-
 void leader_tick(struct raft *r)
 {
-    watch_disk(r);
+    disk_watch(r);
     if (r->role != RAFT_LEADER)
         return;
     bool removed = r->config_index <= r->commit_index && !membership_is_voter(r, r->options.id);
@@ -375,6 +367,6 @@ void leader_tick(struct raft *r)
         }
     }
     /* A leader that removed itself leads until that is committed, then leaves (thesis 4.2.2). */
-    if (removed && r->transfer_to == 0 && best_successor(r))
-        begin_transfer(r, best_successor(r));
+    if (removed && r->transfer_to == 0 && leader_best_successor(r, false))
+        leader_begin_transfer(r, leader_best_successor(r, false));
 }

@@ -41,9 +41,10 @@ struct progress {
     uint64_t probe_pause_us; /* and how long it is given */
     uint64_t latency_us;     /* how long appends have taken to be answered, lately at the longest */
     uint64_t contact_us;     /* of its last answer in this term; 0: none */
-    uint64_t round;          /* the newest heartbeat round it echoed */
-    uint64_t progress_us;    /* when match last moved, or there was nothing to wait for */
-    uint64_t catch_up_index; /* learner: the end of this round of catching up (thesis 4.2.1) */
+    struct raft_disk_state disk; /* as it said then */
+    uint64_t round;              /* the newest heartbeat round it echoed */
+    uint64_t progress_us;        /* when match last moved, or there was nothing to wait for */
+    uint64_t catch_up_index;     /* learner: the end of this round of catching up (thesis 4.2.1) */
     uint64_t catch_up_since_us;
     uint32_t catch_up_rounds;
     bool caught_up;

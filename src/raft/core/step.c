@@ -221,7 +221,7 @@ static void handle(struct raft *r, const struct raft_event *e)
             election_on_durable(r);
         break;
     case RAFT_PROPOSE:
-        leader_propose(r, e->propose.count, e->propose.bytes);
+        leader_propose(r, e->propose.count, e->propose.bytes, e->propose.reserve);
         break;
     case RAFT_CHANGE:
         membership_change(r, e->change.kind, &e->change.member, e->change.replaces);
@@ -239,7 +239,8 @@ static void handle(struct raft *r, const struct raft_event *e)
         snapshot_installed(r, e);
         break;
     case RAFT_DISK:
-        break; /* full: asked for by nobody yet */
+        r->disk_full = e->disk.full;
+        break;
     }
 }
 

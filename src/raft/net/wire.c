@@ -199,6 +199,7 @@ static void put_append(struct bytes_writer *w, const struct raft_msg *msg,
     bytes_put_u64(w, msg->append.prev_index);
     bytes_put_u64(w, msg->append.prev_term);
     bytes_put_u64(w, msg->append.commit);
+    bytes_put_u8(w, msg->append.reserve);
     bytes_put_u32(w, msg->append.count);
     for (uint32_t i = 0; i < msg->append.count; i++) {
         bytes_put_u64(w, entries[i].term);
@@ -283,6 +284,7 @@ static void get_append(struct bytes_reader *r, struct raft_msg *msg,
     msg->append.prev_index = bytes_get_u64(r);
     msg->append.prev_term = bytes_get_u64(r);
     msg->append.commit = bytes_get_u64(r);
+    msg->append.reserve = get_bool(r);
     msg->append.count = bytes_get_u32(r);
     msg->append.entries = metas;
     if (msg->append.count > RAFT_MAX_APPEND_ENTRIES) {
