@@ -182,6 +182,7 @@ static struct buf *payload_to_send(struct backend_change *change)
 static bool collect(struct changes *c, struct run *run)
 {
     uint32_t bytes = 0;
+    bool frees_space = false;
     run->count = 0;
     for (; c->send_from < c->next && run->count < RAFT_MAX_PROPOSE; c->send_from++) {
         struct backend_change *change = *slot(c, c->send_from);
@@ -191,10 +192,13 @@ static bool collect(struct changes *c, struct run *run)
             continue;
         }
         bytes += change->command->bytes;
-        if (run->count && bytes > RAFT_MAX_ENTRY_BYTES)
+        if (run->count &&
+            (bytes > RAFT_MAX_ENTRY_BYTES || command_frees_space(change->command) != frees_space))
             break;
-        if (run->count == 0)
+        if (run->count == 0) {
             run->seq = c->send_from;
+            frees_space = command_frees_space(change->command);
+        }
         run->payloads[run->count++] = payload_to_send(change);
         change->state = CHANGE_SENT;
         change->copies++;
@@ -215,6 +219,25 @@ static void take_back(struct changes *c, uint64_t seq, uint32_t count)
         if (s < c->send_from)
             c->send_from = s;
     }
+}
+
+/* There is no room for these on disks: nothing happened, unless an older copy is on its way. */
+static void fail_full(struct changes *c, uint64_t seq, uint32_t count, uint64_t now_us)
+{
+    pthread_mutex_lock(&c->lock);
+    take_back(c, seq, count);
+    for (uint64_t s = seq; s < seq + count; s++) {
+        struct backend_change *change = s >= c->lowest && s < c->next ? *slot(c, s) : NULL;
+        if (change && change->copies > 0)
+            c->hold_until_us = now_us + RETRY_US;
+        if (!change || change->copies > 0)
+            continue;
+        forget(c, s);
+        pthread_mutex_unlock(&c->lock);
+        finish(change, -ENOSPC, NULL);
+        pthread_mutex_lock(&c->lock);
+    }
+    pthread_mutex_unlock(&c->lock);
 }
 
 static uint64_t open_session(struct changes *c, struct raft_driver *driver, uint64_t now_us)
@@ -243,7 +266,11 @@ uint64_t changes_pump(struct changes *c, struct raft_driver *driver, uint64_t no
         enum raft_driver_sent sent = raft_driver_propose(driver, run.seq, run.payloads, run.count);
         for (uint32_t i = 0; i < run.count; i++)
             buf_unref(run.payloads[i]);
+        if (sent == RAFT_SENT_FULL)
+            fail_full(c, run.seq, run.count, now_us);
         pthread_mutex_lock(&c->lock);
+        if (c->hold_until_us > now_us)
+            again_us = c->hold_until_us;
         if (sent == RAFT_SENT_NOWHERE) {
             take_back(c, run.seq, run.count);
             again_us = c->hold_until_us = now_us + RETRY_US;
@@ -268,11 +295,15 @@ void changes_resend(struct changes *c)
     pthread_mutex_unlock(&c->lock);
 }
 
-void changes_forwarded(struct changes *c, uint64_t seq, uint32_t count, bool appended,
-                       uint64_t now_us)
+void changes_forwarded(struct changes *c, uint64_t seq, uint32_t count,
+                       enum raft_net_forward_status status, uint64_t now_us)
 {
-    if (appended || seq == SESSION_SEQ)
+    if (status == RAFT_FORWARD_APPENDED || seq == SESSION_SEQ)
         return;
+    if (status == RAFT_FORWARD_FULL) {
+        fail_full(c, seq, count, now_us);
+        return;
+    }
     pthread_mutex_lock(&c->lock);
     take_back(c, seq, count);
     c->hold_until_us = now_us + RETRY_US;

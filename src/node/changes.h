@@ -9,7 +9,8 @@
  * A change is sent again whenever its last copy may have been lost (another leader or term, a
  * broken connection); the store applies it once all the same, by session and sequence number.
  * Copies that left this node are counted: with none, a failure is -EROFS (nothing happened), else
- * -ETIMEDOUT.
+ * -ETIMEDOUT. One that is refused for want of room on disks fails at once with -ENOSPC, unless a
+ * copy of it may be in some log; removals are sent apart, so that they pass.
  *
  * A change that was given up is no longer awaited, so the next one's lowest_awaited mark is above
  * it and the store will ignore it should it still arrive: it never lands after a later one.
@@ -44,8 +45,8 @@ uint64_t changes_pump(struct changes *changes, struct raft_driver *driver, uint6
 void changes_resend(struct changes *changes);
 
 /* The leader has appended, or refused, `count` changes from `seq` on. */
-void changes_forwarded(struct changes *changes, uint64_t seq, uint32_t count, bool appended,
-                       uint64_t now_us);
+void changes_forwarded(struct changes *changes, uint64_t seq, uint32_t count,
+                       enum raft_net_forward_status status, uint64_t now_us);
 
 /* Fails what is overdue. */
 void changes_expire(struct changes *changes, uint64_t now_us);

@@ -152,10 +152,17 @@ static void on_read_done(void *ctx, uint64_t token, uint64_t index, bool ok)
     barriers_read_done(n->barriers, token, index, ok);
 }
 
-static void on_forward_done(void *ctx, uint64_t seq, uint32_t count, bool appended)
+static bool on_frees_space(void *ctx, const struct buf *payload)
+{
+    (void)ctx;
+    return command_frees_space(payload);
+}
+
+static void on_forward_done(void *ctx, uint64_t seq, uint32_t count,
+                            enum raft_net_forward_status status)
 {
     struct node *n = ctx;
-    changes_forwarded(n->changes, seq, count, appended, clock_mono_us());
+    changes_forwarded(n->changes, seq, count, status, clock_mono_us());
 }
 
 static void on_change_done(void *ctx, uint64_t seq, enum raft_refusal refusal)
@@ -363,6 +370,7 @@ static int init_loop(struct node *n)
                                               .apply = on_apply,
                                               .stamp = on_stamp,
                                               .read_done = on_read_done,
+                                              .frees_space = on_frees_space,
                                               .forward_done = on_forward_done,
                                               .change_done = on_change_done,
                                               .removed = node_on_removed,

@@ -132,14 +132,16 @@ static void write_log(struct raft_driver *d, struct payload_source source)
         entries[k] = written_entry(w, k, source);
         raft_cache_append(&d->cache, &entries[k]);
     }
-    raft_log_submit(d->log, &(struct raft_log_write){.id = w->id,
-                                                     .restart_index = w->restart_index,
-                                                     .restart_term = w->restart_term,
-                                                     .truncate_from = w->truncate_from,
-                                                     .count = w->count,
-                                                     .entries = entries,
-                                                     .has_hard = w->has_hard,
-                                                     .hard = w->hard});
+    raft_log_submit(
+        d->log, &(struct raft_log_write){.id = w->id,
+                                         .restart_index = w->restart_index,
+                                         .restart_term = w->restart_term,
+                                         .truncate_from = w->truncate_from,
+                                         .count = w->count,
+                                         .entries = entries,
+                                         .has_hard = w->has_hard,
+                                         .hard = w->hard,
+                                         .reserve = w->reserve || w->has_hard || w->restart_index});
     uint64_t durable = raft_durable_index(d->core);
     raft_cache_evict(&d->cache, d->handed_index < durable ? d->handed_index : durable);
 }
@@ -235,6 +237,26 @@ void raft_driver_on_durable(void *ctx, uint64_t write_id)
     uv_async_send(&d->log_async);
 }
 
+void raft_driver_on_space(void *ctx, bool full)
+{
+    struct raft_driver *d = ctx;
+    atomic_store(&d->log_full, full);
+    uv_async_send(&d->log_async);
+}
+
+static void tell_disk(struct raft_driver *d)
+{
+    bool full = atomic_load(&d->log_full);
+    if (full == d->told_full || !d->core)
+        return;
+    d->told_full = full;
+    if (full)
+        report_warn("log: no room for what comes next: changes are refused but for removals");
+    else
+        report_info("log: there is room again");
+    raft_driver_step(d, &(struct raft_event){.kind = RAFT_DISK, .disk = {full}});
+}
+
 static void on_log_async(uv_async_t *async)
 {
     struct raft_driver *d = async->data;
@@ -249,6 +271,7 @@ static void on_log_async(uv_async_t *async)
     uint64_t durable = atomic_load(&d->log_durable_write);
     if (durable > d->durable_write)
         raft_driver_step(d, &(struct raft_event){.kind = RAFT_PERSISTED, .persisted = {durable}});
+    tell_disk(d);
     raft_driver_feed(d);
     settled(d);
 }
@@ -287,6 +310,7 @@ static void on_forward(void *ctx, raft_id from, uint64_t seq, struct buf **paylo
         sent = raft_driver_append(d, payloads, count);
     raft_net_forward_reply(d->net, from, seq, count,
                            sent == RAFT_SENT_APPENDED ? RAFT_FORWARD_APPENDED
+                           : sent == RAFT_SENT_FULL   ? RAFT_FORWARD_FULL
                                                       : RAFT_FORWARD_REFUSED);
     for (uint32_t i = 0; i < count; i++)
         buf_unref(payloads[i]);
@@ -300,7 +324,7 @@ static void on_forward_reply(void *ctx, raft_id from, uint64_t seq, uint32_t cou
     struct raft_driver *d = ctx;
     if (d->closing)
         return;
-    d->callbacks.forward_done(d->callbacks.ctx, seq, count, status == RAFT_FORWARD_APPENDED);
+    d->callbacks.forward_done(d->callbacks.ctx, seq, count, status);
     settled(d);
 }
 

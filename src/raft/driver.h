@@ -40,8 +40,12 @@ struct raft_driver_callbacks {
     /* A read asked for by raft_driver_read() was answered. */
     void (*read_done)(void *ctx, uint64_t token, uint64_t index, bool ok);
 
+    /* This command frees space: it may be appended when disks are full. */
+    bool (*frees_space)(void *ctx, const struct buf *payload);
+
     /* `count` of this node's forwarded proposals from `seq` on were appended, or refused. */
-    void (*forward_done)(void *ctx, uint64_t seq, uint32_t count, bool appended);
+    void (*forward_done)(void *ctx, uint64_t seq, uint32_t count,
+                         enum raft_net_forward_status status);
 
     /* What became of raft_driver_change(): accepted is appended, not committed yet. */
     void (*change_done)(void *ctx, uint64_t seq, enum raft_refusal refusal);
@@ -132,7 +136,8 @@ int raft_driver_make_log(const char *log_dir, raft_id id, char why[RAFT_DRIVER_W
 void raft_driver_close(struct raft_driver *driver, void (*on_closed)(void *ctx), void *ctx);
 
 enum raft_driver_sent {
-    RAFT_SENT_NOWHERE = 0, /* no leader, or no room: nothing left this node; try again */
+    RAFT_SENT_NOWHERE = 0, /* no leader, or too much at once: nothing left this node; try again */
+    RAFT_SENT_FULL,        /* disks are full: nothing was appended, only removals would be */
     RAFT_SENT_APPENDED,    /* this node leads and has appended them */
     RAFT_SENT_FORWARDED,   /* on their way to the leader; forward_done() may follow */
 };

@@ -65,6 +65,8 @@ struct raft_driver {
     bool apply_paused;      /* a snapshot is taking the state machine's place */
 
     atomic_uint_fast64_t log_durable_write; /* by the writer thread */
+    atomic_bool log_full;                   /* by the keeper thread */
+    bool told_full;                         /* stepped as RAFT_DISK */
     pthread_mutex_t fetch_lock;
     struct fetch *fetched; /* by the reader thread, newest first */
     uv_async_t log_async;
@@ -114,6 +116,9 @@ void raft_driver_adopt_members(struct raft_driver *driver);
 
 /* raft_log_options.on_durable: the writer's thread. */
 void raft_driver_on_durable(void *ctx, uint64_t write_id);
+
+/* raft_log_options.on_space: the keeper's thread. */
+void raft_driver_on_space(void *ctx, bool full);
 
 /* raft_net_callbacks.on_change, is_removed, on_join. */
 void raft_driver_on_change(void *ctx, raft_id from, const struct raft_net_change *change);

@@ -11,15 +11,20 @@ enum raft_driver_sent raft_driver_append(struct raft_driver *d, struct buf *cons
                                          uint32_t count)
 {
     uint32_t bytes[RAFT_MAX_PROPOSE];
+    bool reserve = true;
     assert(count <= RAFT_MAX_PROPOSE);
     for (uint32_t i = 0; i < count; i++) {
         if (!d->callbacks.stamp(d->callbacks.ctx, payloads[i]))
             return RAFT_SENT_NOWHERE;
         bytes[i] = payloads[i]->bytes;
+        reserve = reserve && d->callbacks.frees_space(d->callbacks.ctx, payloads[i]);
     }
-    raft_driver_step_with(d, &(struct raft_event){.kind = RAFT_PROPOSE, .propose = {count, bytes}},
-                          (struct payload_source){.payloads = payloads});
-    return d->out->refusal == RAFT_ACCEPTED ? RAFT_SENT_APPENDED : RAFT_SENT_NOWHERE;
+    raft_driver_step_with(
+        d, &(struct raft_event){.kind = RAFT_PROPOSE, .propose = {count, bytes, reserve}},
+        (struct payload_source){.payloads = payloads});
+    return d->out->refusal == RAFT_ACCEPTED   ? RAFT_SENT_APPENDED
+           : d->out->refusal == RAFT_NO_SPACE ? RAFT_SENT_FULL
+                                              : RAFT_SENT_NOWHERE;
 }
 
 enum raft_driver_sent raft_driver_propose(struct raft_driver *d, uint64_t seq,

@@ -228,7 +228,8 @@ int raft_driver_start(struct raft_driver *d, struct raft_driver_start *start,
     struct raft_log_options options = {.dir = start->log_dir,
                                        .incarnation = d->identity.id,
                                        .ctx = d,
-                                       .on_durable = raft_driver_on_durable};
+                                       .on_durable = raft_driver_on_durable,
+                                       .on_space = raft_driver_on_space};
     int status = raft_log_open(&options, &d->log, &recovered, why);
     if (status == 0)
         status = align_log(d->log, &recovered, start, why);

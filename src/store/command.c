@@ -24,6 +24,7 @@
 #include "base/bytes.h"
 
 enum {
+    AT_OP = 1,
     AT_TIME = 4,
     AT_SESSION = 12,
     AT_SEQ = 20,
@@ -283,4 +284,10 @@ bool command_stamp(struct buf *command, uint64_t time_ns)
         return false;
     put_at(command, AT_TIME, time_ns);
     return true;
+}
+
+bool command_frees_space(const struct buf *command)
+{
+    uint8_t op = command->bytes > AT_OP ? command->data[AT_OP] : 0;
+    return op == COMMAND_UNLINK || op == COMMAND_RMDIR || op == COMMAND_SESSION;
 }

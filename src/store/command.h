@@ -122,6 +122,9 @@ bool command_decode(struct command *command, uint32_t groups[COMMAND_MAX_GROUPS]
 /* Fills session, seq and lowest_awaited in; before the buffer is shared. */
 void command_seal(struct buf *command, uint64_t session, uint64_t seq, uint64_t lowest_awaited);
 
+/* It removes something, or opens the session that a removal needs. */
+bool command_frees_space(const struct buf *command);
+
 /*
  * Stamps the leader's clock; false if the buffer is too short to be a command (a peer's bad input).
  * Done once, by the leader, before the entry is appended. The store makes stamps strictly

@@ -89,6 +89,7 @@ struct raft_net_introduction {
 enum raft_net_forward_status {
     RAFT_FORWARD_APPENDED = 0,
     RAFT_FORWARD_REFUSED, /* nothing was appended */
+    RAFT_FORWARD_FULL,    /* nor was it, and will not be before there is room on disks */
 };
 
 /* A change of the configuration that a member asks the leader for. */

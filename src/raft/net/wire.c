@@ -445,7 +445,7 @@ bool wire_get_forward_reply(struct wire_forward *reply, const uint8_t *body, siz
     *reply = (struct wire_forward){.seq = bytes_get_u64(&r)};
     reply->count = bytes_get_u32(&r);
     reply->status = bytes_get_u8(&r);
-    return is_whole(&r) && reply->status <= RAFT_FORWARD_REFUSED;
+    return is_whole(&r) && reply->status <= RAFT_FORWARD_FULL;
 }
 
 /* ---- Changes of the configuration, asked of the leader ---- */

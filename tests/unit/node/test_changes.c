@@ -65,6 +65,13 @@ static void on_done(struct backend_change *change, int status, const struct stor
     r->status = status;
 }
 
+static void ask_to_write(struct request *r)
+{
+    struct command write = {.op = COMMAND_WRITE, .ino = 2, .data = "x", .data_bytes = 1};
+    *r = (struct request){.change = {.command = command_encode(&write), .done = on_done}};
+    changes_submit(changes, &r->change);
+}
+
 static void ask(struct request *r)
 {
     struct command unlink = {.op = COMMAND_UNLINK, .parent = 1, .name = "x", .name_bytes = 1};
@@ -172,7 +179,7 @@ static void a_refused_copy_does_not_count(void **state)
     open_session();
     ask(&r);
     pump();
-    changes_forwarded(changes, driver.seq, 1, false, clock_mono_us());
+    changes_forwarded(changes, driver.seq, 1, RAFT_FORWARD_REFUSED, clock_mono_us());
     changes_expire(changes, clock_mono_us() + TIMEOUT_US);
     assert_int_equal(r.status, -EROFS);
 }
@@ -186,9 +193,59 @@ static void with_one_of_two_copies_refused_the_outcome_is_unknown(void **state)
     pump();
     changes_resend(changes);
     pump();
-    changes_forwarded(changes, driver.seq, 1, false, clock_mono_us());
+    changes_forwarded(changes, driver.seq, 1, RAFT_FORWARD_REFUSED, clock_mono_us());
     changes_expire(changes, clock_mono_us() + TIMEOUT_US);
     assert_int_equal(r.status, -ETIMEDOUT);
+}
+
+static void full_disks_refuse_at_once(void **state)
+{
+    (void)state;
+    struct request here, there;
+    open_session();
+    driver.answer = RAFT_SENT_FULL;
+    ask_to_write(&here);
+    pump();
+    assert_int_equal(here.status, -ENOSPC);
+    driver.answer = RAFT_SENT_FORWARDED;
+    ask_to_write(&there);
+    pump();
+    changes_forwarded(changes, driver.seq, 1, RAFT_FORWARD_FULL, clock_mono_us());
+    assert_int_equal(there.done, 1);
+    assert_int_equal(there.status, -ENOSPC);
+    assert_false(changes_pending(changes));
+}
+
+/* The first copy may be in a log. */
+static void full_disks_do_not_refuse_what_may_have_happened(void **state)
+{
+    (void)state;
+    struct request r;
+    open_session();
+    ask_to_write(&r);
+    pump();
+    changes_resend(changes);
+    driver.answer = RAFT_SENT_FULL;
+    pump();
+    assert_int_equal(r.done, 0);
+    changes_expire(changes, clock_mono_us() + TIMEOUT_US);
+    assert_int_equal(r.status, -ETIMEDOUT);
+}
+
+static void removals_are_sent_apart(void **state)
+{
+    (void)state;
+    struct request r[4];
+    open_session();
+    ask(&r[0]);
+    ask(&r[1]);
+    ask_to_write(&r[2]);
+    ask(&r[3]);
+    driver.calls = 0;
+    pump();
+    assert_int_equal(driver.calls, 3);
+    for (uint64_t seq = driver.seq - 3; seq <= driver.seq; seq++)
+        apply(seq);
 }
 
 static void a_lost_copy_is_sent_again_under_the_same_number(void **state)
@@ -293,6 +350,9 @@ int main(void)
         T(without_a_copy_out_there_nothing_happened),
         T(a_refused_copy_does_not_count),
         T(with_one_of_two_copies_refused_the_outcome_is_unknown),
+        T(full_disks_refuse_at_once),
+        T(full_disks_do_not_refuse_what_may_have_happened),
+        T(removals_are_sent_apart),
         T(a_lost_copy_is_sent_again_under_the_same_number),
         T(what_was_given_up_is_no_longer_awaited),
         T(a_stalled_cluster_refuses_at_once),
