@@ -161,6 +161,45 @@ static void nonsense_is_refused(void **state)
     rig_stop(&g);
 }
 
+/* Led in term 2, heard of a configuration without 3 in term 3, leads again in term 4. */
+static void what_was_known_in_an_earlier_office_is_forgotten(void **state)
+{
+    (void)state;
+    struct rig g;
+    uint8_t bytes[RAFT_MAX_CONFIG_BYTES];
+    struct raft_config two = rig_config("vv");
+    rig_start(&g, 0, 10, "vvv");
+    rig_lead(&g);
+    rig_answer(&g, 3, true, 11, 0);
+    assert_int_equal(raft_peer_status(g.core, 3, g.now_us).match, 11);
+    struct raft_entry_meta meta = {.term = 3, .kind = RAFT_ENTRY_CONFIG, .config = bytes};
+    meta.bytes = (uint32_t)raft_config_encode(&two, bytes, sizeof(bytes));
+    rig_message(
+        &g, (struct raft_msg){
+                .kind = RAFT_MSG_APPEND,
+                .from = 2,
+                .term = 3,
+                .append = {
+                    .prev_index = 11, .prev_term = 2, .commit = 12, .count = 1, .entries = &meta}});
+    rig_persist(&g);
+    rig_message(&g, (struct raft_msg){.kind = RAFT_MSG_TIMEOUT_NOW, .from = 2, .term = 3});
+    rig_persist(&g);
+    rig_message(&g, (struct raft_msg){.kind = RAFT_MSG_VOTE_REPLY,
+                                      .from = 2,
+                                      .term = 4,
+                                      .vote_reply = {.election_term = 4, .granted = true}});
+    assert_int_equal(raft_role(g.core), RAFT_LEADER);
+    rig_persist(&g);
+    rig_message(&g, (struct raft_msg){.kind = RAFT_MSG_APPEND_REPLY,
+                                      .from = 2,
+                                      .term = 4,
+                                      .append_reply = {.ok = true, .match = 13}});
+    change(&g, RAFT_CHANGE_ADD, 3, 0);
+    assert_int_equal(g.out->refusal, RAFT_ACCEPTED);
+    assert_int_equal(raft_peer_status(g.core, 3, g.now_us).match, 0);
+    rig_stop(&g);
+}
+
 static void it_is_encoded(void **state)
 {
     (void)state;
@@ -185,6 +224,7 @@ int main(void)
         cmocka_unit_test(what_is_removed_meanwhile),
         cmocka_unit_test(demoted_meanwhile),
         cmocka_unit_test(nonsense_is_refused),
+        cmocka_unit_test(what_was_known_in_an_earlier_office_is_forgotten),
         cmocka_unit_test(it_is_encoded),
     };
     return cmocka_run_group_tests_name("membership", tests, NULL, NULL);
