@@ -5,7 +5,7 @@
 #   1. 200,000 keys: latency of four writers without snapshots, and while one node after the
 #      other takes one, without a pause
 #   2. a node that was stopped during 50,000 writes catches up, by a snapshot, while writing goes on
-#   3. resident memory with a state of GIB GiB (1)
+#   3. resident memory of empty nodes, with a state of GIB GiB (1), and of a new node that fetches it
 #
 # Prints a table, and writes it to OUTDIR/performance/snapshots.md (OUTDIR: the current directory),
 # where scale.sh takes it in, and snapshots.jsonl beside it. RAFTFS_BENCH_MAX_KEYS bounds the keys.
@@ -97,12 +97,20 @@ memory() {
     local count=$((gib * 16384))
     nodes=(g1 g2 g3)
     cluster_start "${nodes[@]}"
+    bench empty-use use -t 1 --pids "$(pids_of "${nodes[@]}")"
+    empty=$(megabytes rss_bytes)
     bench large-fill fill --keys "$count" -b 65536 -c 8 --pids "$(pids_of "${nodes[@]}")" \
         "${node_mount[g1]}"
     peaks=$(megabytes peak_rss_bytes)
     fill_rate=$(field mib_per_s)
     bench large-use use -t 1 --pids "$(pids_of "${nodes[@]}")"
     resident=$(megabytes rss_bytes)
+    echo >"${node_mount[g1]}/.raft/snapshot"
+    node_start g4 -join "${node_addr[g1]}"
+    wait_for 300 "the state on g4" same_state g1 g4
+    nodes+=(g4)
+    bench fetched-use use -t 1 --pids "$(pids_of "${nodes[@]}")"
+    fetched=$(megabytes peak_rss_bytes)
     cluster_stop "${nodes[@]}"
 }
 
@@ -121,6 +129,7 @@ $rows
 A snapshot of it is $(mb "$snapshot_bytes") MB; $taken were taken in those 15 s. The node that caught up had
 missed $writes writes and was level after $caught_up_s s, $by.
 
-A state of $gib GiB in values of 64 KiB: the nodes' resident memory is $resident MB, and was at most
-$peaks MB while it was written at $fill_rate MiB/s.
+Resident memory: $empty MB of empty nodes; $resident MB with a state of $gib GiB in values of 64 KiB, and
+at most $peaks MB while it was written at $fill_rate MiB/s; at most $fetched MB until a fourth node (the last
+figure) had fetched it.
 MD
