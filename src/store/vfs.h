@@ -15,7 +15,8 @@
 
 enum {
     VFS_PAGE_BYTES = 4096,
-    VFS_RESERVED_BYTES = 8, /* at the end of each page: its checksum */
+    VFS_RESERVED_BYTES = 8,                         /* at the end of each page: its checksum */
+    VFS_LOCK_PAGE = (1 << 30) / VFS_PAGE_BYTES + 1, /* a hole in every database, without one */
 };
 
 #define VFS_NAME "raftfs-checksum"

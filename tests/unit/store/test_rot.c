@@ -236,10 +236,24 @@ static void what_was_not_durable_is_cut_after_a_crash(void **state)
     check_after_crash(false);
 }
 
+/* A database of more than 1 GiB has one; its snapshots were refused for it once. */
+static void the_page_of_sqlites_locks_is_a_hole(void **state)
+{
+    (void)state;
+    uint8_t page[VFS_PAGE_BYTES] = {0};
+    assert_int_equal(VFS_LOCK_PAGE, 262145);
+    assert_true(vfs_page_is_good(page, VFS_LOCK_PAGE));
+    assert_false(vfs_page_is_good(page, VFS_LOCK_PAGE - 1));
+    assert_false(vfs_page_is_good(page, VFS_LOCK_PAGE + 1));
+    page[100] = 1;
+    assert_false(vfs_page_is_good(page, VFS_LOCK_PAGE));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, harness_teardown)
+        T(the_page_of_sqlites_locks_is_a_hole),
         T(a_running_store_never_serves_it),
         T(it_is_not_moved_into_the_database),
         T(a_batch_that_outgrows_the_cache_is_read_back),
