@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* internal.h - the running node, for node.c, requests.c, belonging.c and catchup.c. */
+/* internal.h - the running node, for node.c, opening.c, requests.c, belonging.c, catchup.c. */
 #ifndef RAFTFS_NODE_INTERNAL_H
 #define RAFTFS_NODE_INTERNAL_H
 
@@ -88,6 +88,14 @@ void node_damaged(void *ctx);
 
 /* The path of a file in the data directory. */
 void node_path(const struct node *node, const char *name, char path[NODE_PATH_BYTES]);
+
+/* ---- opening.c ---- */
+
+/* Log and store of the node's directory. 0, or a negative errno with n->why. */
+int node_open_directory(struct node *node);
+
+/* Recovers the log and starts the core on it, behind what the store has; likewise. */
+int node_start_driver(struct node *node);
 
 /* ---- catchup.c ---- */
 
