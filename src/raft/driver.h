@@ -24,7 +24,11 @@ enum {
     RAFT_DRIVER_WHY_BYTES = 512,
     RAFT_DRIVER_HEARTBEAT_US = 100 * 1000,
     RAFT_DRIVER_ELECTION_US = 700 * 1000,
-    RAFT_DRIVER_LEASE_US = 200 * 1000, /* of all nodes; two heartbeats, so that it does not lapse */
+    /*
+     * Of all nodes. A heartbeat and a little, so that it does not lapse; no more, because a dead
+     * leader is replaced only when it has ended.
+     */
+    RAFT_DRIVER_LEASE_US = 130 * 1000,
     RAFT_DRIVER_APPLY_BYTES = 16 * 1024 * 1024, /* handed over, not applied yet */
 };
 
