@@ -87,6 +87,11 @@ static void random_message(void)
         m.append_reply.match = near(last);
         m.append_reply.hint_index = near(last);
         m.append_reply.hint_term = near(m.term);
+        m.append_reply.disk = (struct raft_disk_state){.full = below(2), .stalled = below(2)};
+        break;
+    case RAFT_MSG_HEARTBEAT_REPLY:
+        m.heartbeat_reply.round = near(last);
+        m.heartbeat_reply.disk = (struct raft_disk_state){.full = below(2), .stalled = below(2)};
         break;
     case RAFT_MSG_PREVOTE_REPLY:
     case RAFT_MSG_VOTE_REPLY:

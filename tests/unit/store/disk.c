@@ -98,7 +98,8 @@ static void put(struct content *c, size_t offset, const uint8_t *data, size_t by
 {
     if (c->bytes < offset + bytes)
         resize(c, offset + bytes);
-    memcpy(c->data + offset, data, bytes);
+    if (bytes > 0)
+        memcpy(c->data + offset, data, bytes);
 }
 
 static void do_step(struct disk *d, const struct step *s)
