@@ -122,6 +122,7 @@ static void write_log(struct raft_driver *d, struct payload_source source)
     const struct raft_write *w = &d->out->write;
     if (w->id == 0)
         return;
+    d->last_write = w->id;
     if (w->restart_index)
         raft_cache_restart(&d->cache, w->restart_index);
     if (w->truncate_from)
@@ -200,6 +201,7 @@ void raft_driver_step_with(struct raft_driver *d, struct raft_event *event,
     if (event->kind == RAFT_PERSISTED)
         d->durable_write = event->persisted.write_id;
     write_log(d, source);
+    raft_driver_watch_disk(d, event->now_us);
     release_outbox(d);
     send_all(d);
     for (uint32_t i = 0; i < d->out->read_count; i++)
@@ -237,26 +239,6 @@ void raft_driver_on_durable(void *ctx, uint64_t write_id)
     uv_async_send(&d->log_async);
 }
 
-void raft_driver_on_space(void *ctx, bool full)
-{
-    struct raft_driver *d = ctx;
-    atomic_store(&d->log_full, full);
-    uv_async_send(&d->log_async);
-}
-
-static void tell_disk(struct raft_driver *d)
-{
-    bool full = atomic_load(&d->log_full);
-    if (full == d->told_full || !d->core)
-        return;
-    d->told_full = full;
-    if (full)
-        report_warn("log: no room for what comes next: changes are refused but for removals");
-    else
-        report_info("log: there is room again");
-    raft_driver_step(d, &(struct raft_event){.kind = RAFT_DISK, .disk = {full}});
-}
-
 static void on_log_async(uv_async_t *async)
 {
     struct raft_driver *d = async->data;
@@ -271,7 +253,7 @@ static void on_log_async(uv_async_t *async)
     uint64_t durable = atomic_load(&d->log_durable_write);
     if (durable > d->durable_write)
         raft_driver_step(d, &(struct raft_event){.kind = RAFT_PERSISTED, .persisted = {durable}});
-    tell_disk(d);
+    raft_driver_tell_disk(d);
     raft_driver_feed(d);
     settled(d);
 }

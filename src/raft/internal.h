@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * internal.h - the driver's state, for its own files: driver.c (steps), reading.c, applying.c,
- * requests.c, startup.c, admission.c.
+ * internal.h - the driver's state, for its own files: driver.c (steps), disk.c, reading.c,
+ * applying.c, requests.c, startup.c, admission.c.
  */
 #ifndef RAFTFS_RAFT_INTERNAL_H
 #define RAFTFS_RAFT_INTERNAL_H
@@ -36,6 +36,15 @@ struct member_heard {
     bool up;
 };
 
+/* Since when the log's disk has not ended a write. */
+struct disk_watch {
+    bool waits; /* for the write behind durable_write */
+    uint64_t durable_write;
+    uint64_t since_us;
+    bool told;
+    uint64_t reported_us; /* when it was last told; 0: never */
+};
+
 struct raft_driver {
     uv_loop_t *loop;
     struct raft_driver_callbacks callbacks;
@@ -56,6 +65,7 @@ struct raft_driver {
 
     struct raft_cache cache;
     struct raft_outbox outbox;
+    uint64_t last_write;    /* the last one submitted to the log */
     uint64_t durable_write; /* stepped as RAFT_PERSISTED */
 
     uint64_t handed_index; /* given to the node to apply */
@@ -67,6 +77,7 @@ struct raft_driver {
     atomic_uint_fast64_t log_durable_write; /* by the writer thread */
     atomic_bool log_full;                   /* by the keeper thread */
     bool told_full;                         /* stepped as RAFT_DISK */
+    struct disk_watch disk;
     pthread_mutex_t fetch_lock;
     struct fetch *fetched; /* by the reader thread, newest first */
     uv_async_t log_async;
@@ -109,6 +120,15 @@ void raft_driver_feed(struct raft_driver *driver);
 /* The entries of a fetch without a message; their references pass over. */
 void raft_driver_apply_fetched(struct raft_driver *driver, struct fetch *fetched);
 
+/* ---- disk.c ---- */
+
+/* raft_log_options.on_space: the keeper's thread. */
+void raft_driver_on_space(void *ctx, bool full);
+/* Steps what on_space() said, if it is news. */
+void raft_driver_tell_disk(struct raft_driver *driver);
+/* Says, once a minute, that a write does not end, and then that it did. Part of each step. */
+void raft_driver_watch_disk(struct raft_driver *driver, uint64_t now_us);
+
 /* ---- startup.c, admission.c, and callbacks of log and net ---- */
 
 /* Tells the net of the members that the core has now. */
@@ -116,9 +136,6 @@ void raft_driver_adopt_members(struct raft_driver *driver);
 
 /* raft_log_options.on_durable: the writer's thread. */
 void raft_driver_on_durable(void *ctx, uint64_t write_id);
-
-/* raft_log_options.on_space: the keeper's thread. */
-void raft_driver_on_space(void *ctx, bool full);
 
 /* raft_net_callbacks.on_change, is_removed, on_join. */
 void raft_driver_on_change(void *ctx, raft_id from, const struct raft_net_change *change);

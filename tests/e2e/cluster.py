@@ -44,6 +44,7 @@ class Node:
         self.data = f"{top}/{name}.data"
         self.mount = f"{top}/{name}"
         os.makedirs(self.mount, exist_ok=True)
+        self.environment = {}
         self.process = None
         self.lines = []
         self.heard = threading.Condition()
@@ -70,7 +71,7 @@ class Node:
     def respawn(self):
         self.lines = []
         self.process = subprocess.Popen(self.start_argv, stderr=subprocess.PIPE, text=True,
-                                        errors="replace")
+                                        errors="replace", env={**os.environ, **self.environment})
         threading.Thread(target=self.listen, args=(self.process,), daemon=True).start()
 
     def listen(self, process):

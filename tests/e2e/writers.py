@@ -48,10 +48,10 @@ class Writer(threading.Thread):
 
 
 class Writers:
-    def __init__(self, cluster):
+    def __init__(self, cluster, nodes=None):
         self.cluster = cluster
         self.all = [Writer(node, f"{node.name}.{i}")
-                    for node in cluster.nodes for i in range(WRITERS_A_NODE)]
+                    for node in nodes or cluster.nodes for i in range(WRITERS_A_NODE)]
 
     def __enter__(self):
         for w in self.all:

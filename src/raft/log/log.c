@@ -243,3 +243,8 @@ uint64_t raft_log_bytes(struct raft_log *log)
     pthread_mutex_unlock(&log->lock);
     return bytes;
 }
+
+const char *raft_log_dir(const struct raft_log *log)
+{
+    return log->dir;
+}

@@ -123,6 +123,9 @@ uint64_t raft_log_bytes(struct raft_log *log);
  */
 void raft_log_restart(struct raft_log *log, uint64_t index, uint64_t term);
 
+/* options.dir, for messages. */
+const char *raft_log_dir(const struct raft_log *log);
+
 /* Writes what was submitted, syncs, stops the threads, frees. */
 void raft_log_close(struct raft_log *log);
 

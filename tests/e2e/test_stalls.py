@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""A disk that stands still under one node holds up nobody else; one that fails to sync ends it."""
+import pytest
+from faults import FaultyDisk, skip_under_asan
+from writers import Writers
+
+
+def start(cluster, paths=""):
+    """Three nodes and their disks, by the nodes' names."""
+    skip_under_asan()
+    disks = {}
+    for _ in range(3):
+        node = cluster.add()
+        disks[node.name] = FaultyDisk(node, paths)
+    cluster.start_all()
+    return disks
+
+
+def test_the_leaders_disk_stalls(cluster):
+    """Somebody else leads; nobody else's writes fail; the node says so, and then catches up."""
+    disks = start(cluster)
+    old = cluster.leader()
+    others = cluster.others(old)
+    with Writers(cluster, others) as writers:
+        writers.wait_progress()
+        with disks[old.name].stall():
+            for node in others:
+                node.wait("another leader", lambda s: s["leader"] not in ("-", old.name))
+            writers.wait_progress(20)
+            old.hear("stands still")
+            assert cluster.leader() is not old
+        old.hear("moves again")
+
+
+def test_a_followers_disk_stalls(cluster):
+    """Its heartbeats go on, so nothing happens: the same leader, the same term."""
+    disks = start(cluster)
+    leader = cluster.leader()
+    slow = cluster.others(leader)[0]
+    term = leader.status()["term"]
+    with Writers(cluster, cluster.others(slow)) as writers:
+        writers.wait_progress()
+        with disks[slow.name].stall():
+            writers.wait_progress(20)
+            slow.hear("stands still")
+            writers.wait_progress(20)
+            assert slow.leader() == leader.name
+        slow.hear("moves again")
+    assert cluster.leader() is leader
+    assert leader.status()["term"] == term
+
+
+@pytest.mark.parametrize("role", ["leader", "follower"])
+def test_a_sync_fails(cluster, role):
+    """What the disk holds is unknown: the process ends, says so, and has everything when it is back."""
+    disks = start(cluster, "log/0")  # the segments in use
+    leader = cluster.leader()
+    victim = leader if role == "leader" else cluster.others(leader)[0]
+    with Writers(cluster, cluster.others(victim)) as writers:
+        writers.wait_progress()
+        disks[victim.name].fail_once()
+        assert victim.reap() == 1
+        assert any("a sync fails in" in line and "mend it and start this node again" in line
+                   for line in victim.lines), victim.lines
+        writers.wait_progress()
+        victim.restart()
+        writers.wait_progress()
