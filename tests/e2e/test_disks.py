@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """test_disks.py - full disks: writes hear ENOSPC, reads and removals go on, room brings all back."""
+import contextlib
 import errno
 import os
 import time
@@ -33,19 +34,38 @@ class SmallDisk:
         run("umount", "-l", self.path, check=False)
 
 
-@pytest.fixture
-def small(cluster):
-    """Three nodes with small disks of their own."""
-    disks = []
-    for _ in range(3):
-        disks.append(SmallDisk(cluster.add()))
+@contextlib.contextmanager
+def small_disks(cluster, nodes):
+    """These nodes, which have not been started yet, get small disks."""
+    disks = [SmallDisk(node) for node in nodes]
     try:
-        cluster.start_all()
-        yield cluster, disks
+        yield disks
     finally:
         cluster.close()
         for disk in disks:
             disk.close()
+
+
+@pytest.fixture
+def small(cluster):
+    """Three nodes with small disks of their own."""
+    nodes = [cluster.add() for _ in range(3)]
+    with small_disks(cluster, nodes) as disks:
+        cluster.start_all()
+        yield cluster, disks
+
+
+@pytest.fixture
+def one_small(cluster):
+    """Three nodes, of which the last has a small disk, and the first leads."""
+    first, second, last = [cluster.add() for _ in range(3)]
+    with small_disks(cluster, [last]) as disks:
+        first.start()
+        second.start(join=first.address)
+        last.start(join=first.address, options=["-o", "timeout=1"])
+        cluster.wait_whole()
+        first.write(".leader", first.name)
+        yield cluster, disks[0]
 
 
 def write_until_full(node):
@@ -108,3 +128,42 @@ def test_one_of_three_is_full(small):
     for disk in disks:
         disk.make_room()
     cluster.wait_equal()
+
+
+def lag(node, leader):
+    return int(leader.status()["commit_index"]) - int(node.status()["applied_index"])
+
+
+def test_a_follower_is_full(one_small):
+    """The others go on; it falls behind, says so, shows what it has, and catches up by itself."""
+    cluster, disk = one_small
+    leader, other, full = cluster.nodes
+    leader.write("kept", "before\n")
+    assert full.read("kept") == "before\n"
+    term = leader.status()["term"]
+    disk.fill()
+    for i in range(64):
+        if any("no room in" in line for line in full.lines):
+            break
+        (leader, other)[i % 2].write("big", "x" * MIB)
+    full.hear("Make room; it goes on by itself")
+    for node in leader, other:
+        node.write("new", f"{node.name}\n")
+    os.unlink(other.path("kept"))
+    assert leader.read("new") == f"{other.name}\n"
+    assert not os.path.exists(leader.path("kept"))
+
+    assert lag(full, leader) > 0
+    assert full.leader() == leader.name
+    assert full.read(".raft/local/kept") == "before\n"
+    assert not os.path.exists(full.path(".raft/local/new"))
+    with pytest.raises(OSError) as refused:
+        full.read("new")
+    assert refused.value.errno == errno.ETIMEDOUT
+    assert (leader.status()["term"], leader.leader()) == (term, leader.name)
+
+    disk.make_room()
+    full.hear("there is room again")
+    cluster.wait_equal()
+    assert full.read("new") == f"{other.name}\n"
+    assert not os.path.exists(full.path("kept"))
