@@ -277,8 +277,20 @@ static struct mount *new_mount(const struct mount_options *options)
     return m;
 }
 
-static void free_mount(struct mount *m)
+static void close_handles(struct mount *m)
 {
+    while (m->handles) {
+        if (m->handles->special)
+            special_close(m->handles);
+        else
+            deferred_abandon(m->handles);
+    }
+    handle_forget_all(m);
+}
+
+void mount_free(struct mount *m)
+{
+    close_handles(m);
     if (m->session)
         fuse_session_destroy(m->session);
     map_close(&m->creations);
@@ -295,7 +307,7 @@ static void free_mount(struct mount *m)
 static int fail_open(struct mount *m, int status, char why[MOUNT_WHY_BYTES], const char *what)
 {
     snprintf(why, MOUNT_WHY_BYTES, "%s cannot be mounted: %s", m->mountpoint, what);
-    free_mount(m);
+    mount_free(m);
     return status;
 }
 
@@ -328,6 +340,7 @@ int mount_open(const struct mount_options *options, struct mount **out, char why
     if (status < 0) {
         snprintf(why, MOUNT_WHY_BYTES, "%s cannot be served: %s", m->mountpoint, strerror(-status));
         mount_close(m);
+        mount_free(m);
         return status;
     }
     mountpoint_look_up_special(m->mountpoint);
@@ -355,17 +368,6 @@ static void wait_until_idle(struct mount *m)
     pthread_mutex_unlock(&m->lock);
 }
 
-static void close_handles(struct mount *m)
-{
-    while (m->handles) {
-        if (m->handles->special)
-            special_close(m->handles);
-        else
-            deferred_abandon(m->handles);
-    }
-    handle_forget_all(m);
-}
-
 void mount_close(struct mount *m)
 {
     detach(m);
@@ -375,6 +377,4 @@ void mount_close(struct mount *m)
     wait_until_idle(m);
     timers_close(&m->timers);
     close_session(m);
-    close_handles(m);
-    free_mount(m);
 }

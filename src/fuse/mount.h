@@ -56,9 +56,13 @@ void mount_tree_replaced(struct mount *mount);
 bool mount_is_open(struct mount *mount, uint64_t ino);
 
 /*
- * Takes the mount away, commits what is pending, and waits for running requests (each within the
- * backend's timeout); then joins the workers and frees. The backend must still answer.
+ * Takes the mount away, commits what is pending, waits for running requests (each within the
+ * backend's timeout), and joins its threads. The backend must still answer. What is above can be
+ * called until mount_free().
  */
 void mount_close(struct mount *mount);
+
+/* Once no other thread knows it. The store must still be there. */
+void mount_free(struct mount *mount);
 
 #endif

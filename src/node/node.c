@@ -345,7 +345,6 @@ static int run_threads(struct node *n, void (*on_serving)(void *ctx), void *ctx)
         serve(n, on_serving, ctx);
         snapshots_stop(n->snapshots); /* nobody is to wait for one any more */
         mount_close(n->mount);
-        n->mount = NULL;
     }
     stop_loop(n);
     return status == 0 && n->dir.state == DATADIR_REMOVED ? -ENOTCONN : status;
@@ -354,6 +353,9 @@ static int run_threads(struct node *n, void (*on_serving)(void *ctx), void *ctx)
 static void close_requests(struct node *n)
 {
     applier_close(n->applier);
+    if (n->mount)
+        mount_free(n->mount); /* now that neither the loop nor the apply thread calls it */
+    n->mount = NULL;
     node_close_catchup(n);
     handover_close(n->handover);
     members_close(n->members);

@@ -398,8 +398,10 @@ void solo_mount(struct solo *s, const char *fuse_options)
 
 void solo_unmount(struct solo *s)
 {
-    mount_close(s->fs);
+    struct mount *fs = s->fs;
+    mount_close(fs);
     s->fs = NULL;
+    mount_free(fs);
 }
 
 int solo_setup(void **state)
