@@ -32,7 +32,7 @@ struct applier {
     void (*call)(void *ctx); /* NULL: none waits */
     void *call_ctx;
     uint64_t reported_us;
-    bool damaged;
+    bool ended; /* nothing is applied any more */
 
     /* The apply thread's own: one batch. */
     struct raft_entry batch[BATCH_ENTRIES];
@@ -79,8 +79,16 @@ static void report_failure(struct applier *a, int status)
                  strerror(-status));
 }
 
-/* False: nothing can be applied any more. */
-static bool apply_batch(struct applier *a, uint32_t n)
+static bool is_closing(struct applier *a)
+{
+    pthread_mutex_lock(&a->lock);
+    bool closing = a->closing;
+    pthread_mutex_unlock(&a->lock);
+    return closing;
+}
+
+/* 0; -EUCLEAN: the store is damaged; -ECANCELED: closed while it has no room. */
+static int apply_batch(struct applier *a, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
         const struct raft_entry *e = &a->batch[i];
@@ -93,15 +101,17 @@ static bool apply_batch(struct applier *a, uint32_t n)
     int status;
     while ((status = store_apply(a->options.store, a->entries, n, a->results)) < 0) {
         if (status == -EUCLEAN)
-            return false;
+            return status;
         if (status != -ENOSPC && status != -EIO)
             report_fatal("store.db: entry %ju cannot be applied: %s. Set the data directory aside "
                          "and start this node again with -join",
                          (uintmax_t)a->entries[0].index, strerror(-status));
         report_failure(a, status);
+        if (is_closing(a))
+            return -ECANCELED;
         nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
     }
-    return true;
+    return 0;
 }
 
 static void answer_batch(struct applier *a, uint32_t n)
@@ -120,12 +130,13 @@ static void answer_batch(struct applier *a, uint32_t n)
 
 static void carry_out(struct applier *a, uint32_t n)
 {
-    if (!a->damaged && apply_batch(a, n)) {
+    int status = a->ended ? -ECANCELED : apply_batch(a, n);
+    if (status == 0)
         answer_batch(a, n);
-    } else if (!a->damaged) {
-        a->damaged = true;
+    else
+        a->ended = true;
+    if (status == -EUCLEAN)
         a->options.on_damage(a->options.ctx);
-    }
     for (uint32_t i = 0; i < n; i++)
         buf_unref(a->batch[i].payload);
 }
@@ -144,7 +155,7 @@ static void *apply_thread(void *arg)
 {
     struct applier *a = arg;
     pthread_mutex_lock(&a->lock);
-    while (a->count > 0 || a->call || !a->closing) {
+    while (a->count > 0 || !a->closing) {
         if (a->count == 0 && a->call) {
             run_call(a);
             continue;

@@ -4,7 +4,8 @@
  *
  * What is committed while one batch is being applied goes into the next one, as one SQLite
  * transaction. A batch that fails (disk full) is tried again until it succeeds: what is committed
- * has happened, and this node only learns of it late.
+ * has happened, and this node only learns of it late. Until the node is stopped: then its next life
+ * has it from the log.
  *
  * Threads: applier_add() and applier_call() the loop's. on_applied runs on the apply thread.
  */
@@ -36,12 +37,12 @@ struct applier *applier_init(const struct applier_options *options);
 void applier_add(struct applier *applier, const struct raft_entry *entries, uint32_t count);
 
 /*
- * Runs `call` on the apply thread once all that was added is applied. One at a time, and nothing is
- * added until it has run.
+ * Runs `call` on the apply thread once all that was added is applied, unless it is closed before.
+ * One at a time, and nothing is added until it has run.
  */
 void applier_call(struct applier *applier, void (*call)(void *ctx), void *ctx);
 
-/* Applies what was added, unless the store is damaged, then stops. */
+/* Applies what was added, unless the store is damaged or has no room, then stops. */
 void applier_close(struct applier *applier);
 
 #endif
