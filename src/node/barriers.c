@@ -74,7 +74,7 @@ struct barriers *barriers_init(struct contact *contact, bool local)
     struct barriers *b = memory_zalloc(sizeof(*b));
     b->contact = contact;
     b->local = local;
-    b->next_token = 1;
+    b->next_token = clock_real_ns(); /* the leader may still answer this node's last life */
     pthread_mutex_init(&b->lock, NULL);
     pthread_cond_init(&b->ready_cond, NULL);
     queue_init(&b->asked);

@@ -117,6 +117,26 @@ static int teardown(void **state)
     return 0;
 }
 
+/* The leader may answer what this node asked before it was restarted. */
+static void no_two_lives_use_the_same_token(void **state)
+{
+    (void)state;
+    struct request r;
+    uint64_t before;
+    ask(&r, false);
+    pump();
+    before = driver.token;
+    barriers_read_done(barriers, before, 10, true);
+    assert_int_equal(await(&r), 0);
+    barriers_close(barriers);
+    start(false);
+    ask(&r, false);
+    pump();
+    assert_true(driver.token > before);
+    barriers_read_done(barriers, driver.token, 10, true);
+    assert_int_equal(await(&r), 0);
+}
+
 static void all_who_wait_share_one_read_index(void **state)
 {
     (void)state;
@@ -259,6 +279,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         T(all_who_wait_share_one_read_index),
+        T(no_two_lives_use_the_same_token),
         T(a_late_comer_needs_the_next_round),
         T(a_look_waits_until_the_index_is_applied),
         T(a_failed_round_is_asked_again),
