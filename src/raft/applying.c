@@ -86,9 +86,10 @@ void raft_driver_installed(struct raft_driver *d, uint64_t index, uint64_t term,
                            uint64_t config_index, const struct buf *encoded)
 {
     struct raft_config *config = memory_zalloc(sizeof(*config));
-    if (!encoded || !raft_config_decode(config, encoded->data, encoded->bytes))
-        report_fatal("store.db: the snapshot of entry %ju brought no configuration. Set the data "
-                     "directory aside and start this node again with -join",
+    /* None before the first: a restored cluster's is the entry behind what was restored. */
+    if (encoded && !raft_config_decode(config, encoded->data, encoded->bytes))
+        report_fatal("store.db: the configuration of the snapshot of entry %ju cannot be read. Set "
+                     "the data directory aside and start this node again with -join",
                      (uintmax_t)index);
     d->handed_index = d->applied_index = index;
     d->apply_paused = false;

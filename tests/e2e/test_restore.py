@@ -69,6 +69,29 @@ def test_a_backup_becomes_a_new_cluster(three, top):
         new.close()
 
 
+def test_a_snapshot_of_what_was_restored_and_nothing_else(cluster, top):
+    """Taken before the first configuration is: the next node is brought up by it all the same."""
+    cluster.start(1)
+    node = cluster.nodes[0]
+    node.write("k", "v")
+    assert node.shell("echo > .raft/snapshot").returncode == 0
+    lines = dict(line.split(": ", 1) for line in node.read(".raft/snapshot").splitlines())
+    new = Cluster(f"{top}/new")
+    try:
+        first = new.add("new1")
+        assert restore(first, lines["file"]).returncode == 0
+        first.start(options=["-o", "snapshot=1"])
+        first.wait_quorum(1)
+        new.add("new2").start(join=first.address, options=["-o", "snapshot=1"])
+        new.wait_whole()
+        assert new.nodes[1].read("k") == "v"
+        new.nodes[1].write("k", "newer")
+        assert first.read("k") == "newer"
+        new.wait_equal()
+    finally:
+        new.close()
+
+
 @pytest.mark.needs_no_mount
 def test_what_is_no_snapshot_is_refused(top):
     node = Cluster(top).add()
