@@ -75,6 +75,7 @@ struct raft_log {
     struct format_record *records; /* of the batch at hand */
     uint32_t record_capacity;
     uint64_t reported_us;
+    bool given_up; /* a batch, at closing: nothing may follow it */
 
     uint64_t keeper_reported_us; /* the keeper thread's own */
 

@@ -181,11 +181,12 @@ static void free_jobs(struct raft_log *log, struct log_job *jobs)
     pthread_mutex_unlock(&log->lock);
 }
 
-static void write_jobs(struct raft_log *log, struct log_job *jobs, uint64_t stream_bytes)
+/* False if the log is being closed and could not be written to. */
+static bool write_jobs(struct raft_log *log, struct log_job *jobs, uint64_t stream_bytes)
 {
     uint32_t sectors = format_sectors(stream_bytes), count = 0;
     if (!make_room(log, sectors))
-        return;
+        return false;
     struct format_batch batch;
     memset(log->batch, 0, (size_t)sectors * FORMAT_SECTOR_BYTES);
     format_batch_begin(&batch, log->batch, sectors, log->next_batch, log->chain);
@@ -196,17 +197,19 @@ static void write_jobs(struct raft_log *log, struct log_job *jobs, uint64_t stre
     }
     sectors = format_batch_end(&batch);
     if (!write_batch(log, sectors))
-        return;
+        return false;
     publish(log, count, sectors);
     log->next_batch++;
     log->chain = batch.chain;
     if (last_id)
         log->options.on_durable(log->options.ctx, last_id);
+    return true;
 }
 
 void log_write(struct raft_log *log, struct log_job *jobs, uint64_t stream_bytes)
 {
-    write_jobs(log, jobs, stream_bytes);
+    /* A log has no gap: what follows a batch that was given up is given up, too. */
+    log->given_up = log->given_up || !write_jobs(log, jobs, stream_bytes);
     free_jobs(log, jobs);
 }
 

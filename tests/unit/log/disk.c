@@ -36,7 +36,9 @@ static struct {
     enum disk_kind kind;
     uint32_t room;
     uint64_t changes;
-} disk = {.lock = PTHREAD_MUTEX_INITIALIZER, .room = UINT32_MAX};
+    uint32_t most_bytes; /* of a write */
+    uint64_t failures;
+} disk = {.lock = PTHREAD_MUTEX_INITIALIZER, .room = UINT32_MAX, .most_bytes = UINT32_MAX};
 
 void disk_set_room(enum disk_kind kind, uint32_t files)
 {
@@ -44,6 +46,31 @@ void disk_set_room(enum disk_kind kind, uint32_t files)
     disk.kind = kind;
     disk.room = files;
     pthread_mutex_unlock(&disk.lock);
+}
+
+void disk_fail_writes(uint32_t bytes)
+{
+    pthread_mutex_lock(&disk.lock);
+    disk.most_bytes = bytes;
+    disk.failures = 0;
+    pthread_mutex_unlock(&disk.lock);
+}
+
+uint64_t disk_failures(void)
+{
+    pthread_mutex_lock(&disk.lock);
+    uint64_t failures = disk.failures;
+    pthread_mutex_unlock(&disk.lock);
+    return failures;
+}
+
+static bool fails(size_t bytes)
+{
+    pthread_mutex_lock(&disk.lock);
+    bool yes = bytes > disk.most_bytes;
+    disk.failures += yes;
+    pthread_mutex_unlock(&disk.lock);
+    return yes;
 }
 
 uint64_t disk_changes(void)
@@ -293,6 +320,10 @@ ssize_t __wrap_pwrite64(int fd, const void *data, size_t bytes, off_t offset)
     bool room;
     if (kind_now(&room) == DISK_NO_ALLOCATE && lseek(fd, 0, SEEK_END) == 0 && !take_room()) {
         errno = ENOSPC;
+        return -1;
+    }
+    if (fails(bytes)) {
+        errno = EIO;
         return -1;
     }
     count_change(false);

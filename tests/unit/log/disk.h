@@ -18,6 +18,12 @@ enum disk_kind {
 /* So many more files can be made as files are removed; UINT32_MAX: as many as one likes. */
 void disk_set_room(enum disk_kind kind, uint32_t files);
 
+/* From now on writes of more than so many bytes fail with EIO. UINT32_MAX: none does. */
+void disk_fail_writes(uint32_t bytes);
+
+/* How many did. */
+uint64_t disk_failures(void);
+
 /* System calls that change the disk, since the process started. */
 uint64_t disk_changes(void);
 

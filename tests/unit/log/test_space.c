@@ -227,6 +227,25 @@ static void closing_gives_up_what_finds_no_room(void **state)
     fixture_reopen(f);
 }
 
+/* One write fails until the log is closed, and what comes after it would not: no gap is left. */
+static void closing_gives_up_all_behind_a_write_that_fails(void **state)
+{
+    struct fixture *f = *state;
+    open_with_reserve(f);
+    fixture_append(f, 1, RAFT_ENTRY_COMMAND, ENTRY);
+    disk_fail_writes(4 * ENTRY);
+    fixture_submit(f, &(struct fixture_write){.term = 1, .count = 8, .bytes = much});
+    while (disk_failures() == 0)
+        a_moment();
+    submit(f, false);
+    fixture_close(f);
+    disk_fail_writes(UINT32_MAX);
+    f->model.last_index -= 9;
+    fixture_open(f, false);
+    fixture_append(f, 1, RAFT_ENTRY_COMMAND, ENTRY);
+    fixture_reopen(f);
+}
+
 static void unfinished_files_go_at_the_next_start(void **state)
 {
     struct fixture *f = *state;
@@ -257,6 +276,7 @@ int main(void)
         TEST(dropped_segments_make_room),
         TEST(a_restart_may_use_the_reserve),
         TEST(closing_gives_up_what_finds_no_room),
+        TEST(closing_gives_up_all_behind_a_write_that_fails),
         TEST(unfinished_files_go_at_the_next_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
