@@ -43,16 +43,16 @@ class FaultyDisk:
 
     @contextlib.contextmanager
     def stall(self):
-        """Begins when a sync has been caught."""
+        """From its next sync on, until the end."""
         self.make("stall")
         try:
-            self.wait_stalled()
             yield
         finally:
             self.remove("stall")
             self.remove("stalled")
 
     def wait_stalled(self):
+        """Until a sync has been caught."""
         end = time.monotonic() + PATIENCE_S
         while not os.path.exists(f"{self.switches}/stalled"):
             if time.monotonic() > end:
