@@ -43,10 +43,11 @@ static void report_still(struct raft_driver *d, uint64_t now_us)
     struct disk_watch *w = &d->disk;
     w->told = true;
     w->reported_us = now_us;
-    report_warn("log: a write in %s has not ended for %ju s: its disk stands still, and this node "
-                "neither leads nor votes nor acknowledges meanwhile. Check the disk; it goes on by "
-                "itself",
-                raft_log_dir(d->log), (uintmax_t)(now_us - w->since_us) / 1000000);
+    report_warn(
+        "log: a write in %s has not ended for %ju s: its disk stands still, and this node "
+        "neither votes nor acknowledges meanwhile, nor leads if others can. Check the disk; "
+        "it goes on by itself",
+        raft_log_dir(d->log), (uintmax_t)(now_us - w->since_us) / 1000000);
 }
 
 void raft_driver_watch_disk(struct raft_driver *d, uint64_t now_us)
