@@ -57,7 +57,7 @@ def test_a_followers_disk_stalls(cluster):
 
 @pytest.mark.parametrize("role", ["leader", "follower"])
 def test_a_sync_fails(cluster, role):
-    """What the disk holds is unknown: the process ends and says so; back again, it has everything."""
+    """What the disk holds is unknown: the process ends and says so; back, it has everything."""
     disks = start(cluster, "log/0")  # the segments in use
     leader = cluster.leader()
     victim = leader if role == "leader" else cluster.others(leader)[0]
