@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "background.h"
+#include "base/memory.h"
 #include "base/report.h"
 #include "fuse/mount.h"
 #include "node/node.h"
@@ -27,6 +28,7 @@ int main(int argc, char **argv)
 {
     struct options options;
     char why[NODE_WHY_BYTES] = "";
+    memory_init();
     int status = options_parse(&options, argc, argv);
     if (status != OPTIONS_RUN)
         return status == OPTIONS_DONE ? 0 : status;

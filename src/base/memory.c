@@ -1,10 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/memory.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/report.h"
+
+enum { LARGE_BYTES = 256 * 1024 };
+
+void memory_init(void)
+{
+    /* Setting it also stops glibc from raising it to the size of what was freed last. */
+    mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
+}
 
 static void *present(void *p, size_t bytes)
 {

@@ -11,6 +11,12 @@
 
 #include <stddef.h>
 
+/*
+ * Large blocks go back to the system as soon as they are freed: an idle node does not keep the room
+ * of its largest values. Once, before any other thread runs.
+ */
+void memory_init(void);
+
 void *memory_alloc(size_t bytes);            /* not zeroed */
 void *memory_zalloc(size_t bytes);           /* zeroed */
 void *memory_realloc(void *p, size_t bytes); /* as realloc(3) */

@@ -49,7 +49,7 @@ static int set_modes(struct store *s)
         "PRAGMA journal_mode=WAL",
         "PRAGMA synchronous=NORMAL",
         "PRAGMA wal_autocheckpoint=0",
-        "PRAGMA cache_size=-16384",           /* KiB */
+        "PRAGMA cache_size=-8192",            /* KiB */
         "PRAGMA journal_size_limit=67108864", /* an installation's gives its room back */
         "PRAGMA temp_store=MEMORY",
     };
