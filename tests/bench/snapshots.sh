@@ -65,7 +65,8 @@ with_and_without() {
 
 catching_up() {
     local name start seconds=10
-    # Fewer entries are kept then: what n3 misses is cut, and comes by a snapshot.
+    # Fewer entries are kept then, and a snapshot is taken of what n3 missed: the log is cut, and n3
+    # comes back by a snapshot.
     for name in "${nodes[@]}"; do
         node_stop "$name"
         node_start "$name" -o snapshot=1000
@@ -73,6 +74,7 @@ catching_up() {
     lead n1 "${nodes[@]}"
     node_stop n3
     bench missed put --keys "$keys" -n $writes -c 64 "${node_mount[n1]}"
+    for name in n1 n2; do echo >"${node_mount[$name]}/.raft/snapshot"; done
     : >"$work/n3.log"
     start=$EPOCHREALTIME
     "$bench_exe" put --json --name catching-up --keys "$keys" -c 4 -t $seconds \
