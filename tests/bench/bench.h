@@ -30,6 +30,7 @@ struct options {
     uint64_t file_bytes;
     uint64_t keys; /* the keys of `fill`, which put, get and stat then draw from; 0: one a client */
     uint64_t from; /* fill: the first of them that it makes */
+    unsigned dirs; /* those keys are spread over so many subdirectories, d0, d1 …; 0: none */
     bool new_keys, sync, local, json;
     const char *samples_path;
     pid_t pids[BENCH_MAX_PIDS];

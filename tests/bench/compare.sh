@@ -26,7 +26,7 @@ limits() {
     bench fuse put fuse: -n 2000
     bench fuse-noflush put fuse:noflush -n 2000
     bench fuse-get get fuse:noflush -n 2000
-    bench ext4-stat stat "$work" -n 20000
+    bench ext4-stat stat "$work/ext4" -n 20000
 }
 
 local_disk() {

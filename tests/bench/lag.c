@@ -7,8 +7,8 @@
  * runs from the write's return to the return of the read that shows it, so it has one read in it,
  * and is the same for each system.
  *
- * A mount is read through one open descriptor (to the end of the file, then from 0 again, which
- * shows the newest version), as a program that watches a key would.
+ * A mount is read through one open descriptor, from 0 each time, which shows the newest version, as
+ * a program that watches a key would.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,8 +27,6 @@ static ssize_t read_again(struct client *c, char *value, size_t room)
     if (c->target->kind != &target_files)
         return c->target->kind->get(c, KEY, value, room);
     ssize_t n = pread(c->fd, value, room, 0);
-    if (n > 0 && pread(c->fd, value + n, room - (size_t)n, n) < 0)
-        n = -1;
     return n < 0 ? -errno : n;
 }
 

@@ -9,7 +9,7 @@
  *
  * Names of keys: "NAME-CLIENT" for a client's own key, with a number behind it for a new one each
  * time (the start's time is part of NAME then, so that a second run meets no old key), "kNNNNNNN"
- * for one of a set made by `fill`.
+ * for one of a set made by `fill`, in one directory or dealt to several.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -71,9 +71,13 @@ static uint64_t draw(struct worker *w)
     return w->random * 2685821657736338717u;
 }
 
-static void key_of_set(char *key, uint64_t number)
+static void key_of_set(const struct options *o, char *key, uint64_t number)
 {
-    snprintf(key, BENCH_KEY_BYTES, "k%07llu", (unsigned long long)number);
+    unsigned long long n = number;
+    if (o->dirs > 0)
+        snprintf(key, BENCH_KEY_BYTES, "d%u/k%07llu", (unsigned)(n % o->dirs), n);
+    else
+        snprintf(key, BENCH_KEY_BYTES, "k%07llu", n);
 }
 
 static void own_key(const struct worker *w, char *key)
@@ -93,7 +97,7 @@ static void some_key(struct worker *w, char *key)
     if (o->new_keys)
         new_key(w, key, w->next);
     else if (o->keys > 0)
-        key_of_set(key, draw(w) % o->keys);
+        key_of_set(o, key, draw(w) % o->keys);
     else
         own_key(w, key);
 }
@@ -137,7 +141,7 @@ static int run_fill(struct worker *w)
 {
     char key[BENCH_KEY_BYTES];
     const struct options *o = w->load->options;
-    key_of_set(key, o->from + w->next * o->clients + w->client.number);
+    key_of_set(o, key, o->from + w->next * o->clients + w->client.number);
     return put_key(w, key);
 }
 

@@ -26,7 +26,7 @@ static const char usage_text[] =
     "\n"
     "  put, get, stat        on a key of each client's own, with --keys on random ones of a set,\n"
     "                        with --new on a new one each time\n"
-    "  list                  the whole directory\n"
+    "  list                  the whole directory, with --dirs each of those instead\n"
     "  create, remove, rename  a new file each time\n"
     "  fill                  makes the set of --keys keys\n"
     "  file-write, file-read   one large file of --file-bytes in blocks of --bytes\n"
@@ -43,6 +43,7 @@ static const char usage_text[] =
     "      --file-bytes N    of a large file (67108864)\n"
     "      --keys N          the set's size\n"
     "      --from N          fill: leave out the keys before this one, they are there (0)\n"
+    "      --dirs N          the set's keys are spread over the subdirectories d0 to dN-1\n"
     "      --new             a new key for each put\n"
     "      --sync            fsync before close\n"
     "      --local           read the replica of that node, ask nobody\n"
@@ -140,6 +141,7 @@ enum {
     FILE_BYTES = 256,
     KEYS,
     FROM,
+    DIRS,
     NEW,
     SYNC,
     LOCAL,
@@ -163,6 +165,7 @@ static const struct option long_options[] = {
     {"file-bytes", required_argument, NULL, FILE_BYTES},
     {"keys", required_argument, NULL, KEYS},
     {"from", required_argument, NULL, FROM},
+    {"dirs", required_argument, NULL, DIRS},
     {"new", no_argument, NULL, NEW},
     {"sync", no_argument, NULL, SYNC},
     {"local", no_argument, NULL, LOCAL},
@@ -204,6 +207,9 @@ static void take_option(struct options *o, int option, char *value)
         break;
     case FROM:
         o->from = number(value, "from");
+        break;
+    case DIRS:
+        o->dirs = (unsigned)number(value, "dirs");
         break;
     case NEW:
         o->new_keys = true;

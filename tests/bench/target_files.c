@@ -3,8 +3,11 @@
  * target_files.c - files of a directory: what `echo value > key` and `cat key` do.
  *
  * put is open(O_CREAT|O_TRUNC), one write, close; with --sync an fsync before the close, which a
- * local file system needs for what a raftfs write already promises. get is open, read until end of
- * file, close. With --local it reads the replica of that node, and asks nobody.
+ * local file system needs for what a raftfs write already promises. get is open, read, close: with
+ * a buffer somewhat larger than the value, as a program that knows its keys has (or stdio, whose is
+ * 4 KiB), so that one short read is the whole value. A far larger one would cost the pinning of its
+ * pages, which is no part of a read. With --local it reads the replica of that node, and asks
+ * nobody.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -16,6 +19,8 @@
 #include <unistd.h>
 
 #include "target.h"
+
+enum { PAGE_BYTES = 4096 };
 
 static int files_open(struct target *t)
 {
@@ -65,17 +70,27 @@ static int files_put(struct client *c, const char *key, const void *value, size_
     return close_after(fd, rc);
 }
 
+/* Of one read: more than the value, in whole pages. */
+static size_t block_bytes(const struct client *c)
+{
+    return (c->target->options->value_bytes / PAGE_BYTES + 1) * PAGE_BYTES;
+}
+
 static ssize_t files_get(struct client *c, const char *key, void *value, size_t room)
 {
     char path[512];
     int fd = open(path_of(c, key, path, sizeof(path)), O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    ssize_t done = 0, n;
-    while ((n = read(fd, (char *)value + done, room - (size_t)done)) > 0)
-        done += n;
+    size_t done = 0, asked;
+    ssize_t n;
+    do { /* a short read is the end of a file */
+        asked = room - done < block_bytes(c) ? room - done : block_bytes(c);
+        n = read(fd, (char *)value + done, asked);
+        done += n > 0 ? (size_t)n : 0;
+    } while (n > 0 && (size_t)n == asked);
     int rc = close_after(fd, n < 0 ? -errno : 0);
-    return rc < 0 ? rc : done;
+    return rc < 0 ? rc : (ssize_t)done;
 }
 
 static int files_stat(struct client *c, const char *key)
@@ -85,9 +100,9 @@ static int files_stat(struct client *c, const char *key)
     return stat(path_of(c, key, path, sizeof(path)), &s) < 0 ? -errno : 0;
 }
 
-static int files_list(struct client *c)
+static int list_one(const char *path)
 {
-    DIR *dir = opendir(c->target->path);
+    DIR *dir = opendir(path);
     if (dir == NULL)
         return -errno;
     errno = 0;
@@ -95,6 +110,18 @@ static int files_list(struct client *c)
         continue;
     int rc = -errno;
     closedir(dir);
+    return rc;
+}
+
+static int files_list(struct client *c)
+{
+    char path[512], name[16];
+    unsigned dirs = c->target->options->dirs;
+    int rc = dirs == 0 ? list_one(c->target->path) : 0;
+    for (unsigned i = 0; i < dirs && rc == 0; i++) {
+        snprintf(name, sizeof(name), "d%u", i);
+        rc = list_one(path_of(c, name, path, sizeof(path)));
+    }
     return rc;
 }
 

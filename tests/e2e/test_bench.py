@@ -63,6 +63,13 @@ def test_operations_on_files(one, top):
     for command in "get", "stat":
         check_times(bench(command, mount, "-n", 20, "--keys", 30), 20)
     check_times(bench("get", "--local", "--keys", 30, mount, "-n", 20), 20)
+    for i in range(2):
+        os.mkdir(f"{mount}/d{i}")
+    check_times(bench("fill", "--keys", 9, "--from", 4, "--dirs", 2, mount), 5)
+    assert sorted(os.listdir(f"{mount}/d0")) == ["k0000004", "k0000006", "k0000008"]
+    assert sorted(os.listdir(f"{mount}/d1")) == ["k0000005", "k0000007"]
+    check_times(bench("list", "--dirs", 2, mount, "-n", 2, "-w", 0), 2)
+    bench("list", "--dirs", 3, mount, "-n", 2, status=1)
     for command in "list", "create", "rename", "remove":
         check_times(bench(command, mount, "-n", 10, "-w", 1), 10)
     figure = bench("file-write", mount, "-b", 4096, "--file-bytes", 100000)
