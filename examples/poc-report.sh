@@ -15,8 +15,6 @@ lib_start
 nodes=(node1 node2 node3)
 keys=10000
 
-# seconds_since START: with three digits; now is in $EPOCHREALTIME's seconds.
-seconds_since() { awk "BEGIN { printf \"%.3f\", $EPOCHREALTIME - $1 }"; }
 below() { awk "BEGIN { exit !($1 < $2) }"; }
 verdict() { if "$@"; then echo pass; else echo FAIL; fi; }
 round() { printf '%.0f' "$1"; }

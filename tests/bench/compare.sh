@@ -1,75 +1,81 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# compare.sh [ROUNDS [MINUTES [OUTDIR]]] - raftfs beside its peers and its machine, in one go.
+# compare.sh [ROUNDS [MINUTES [OUTDIR [PART...]]]] - raftfs beside its peers and its machine, in one go.
 #
-# Starts three nodes of raftfs, etcd and libraft each, bindfs on the local disk, and measures them in
-# turn, figure by figure, ROUNDS times (3), so that what the machine does meanwhile falls on all of
-# them; a figure is the median of its rounds. Then come the figures that need a cluster of their own:
-# failover, a pulled network, false elections within MINUTES (10) of 64 writers with every core busy,
-# restart, memory and idling with 10,000 keys. Prints each figure with its bar, and writes
-# compare.json and compare.md to OUTDIR (the current directory). Exit status 1 if a bar is missed.
+#   side-by-side  three nodes of raftfs, etcd and libraft each, bindfs on the local disk, measured in
+#                 turn, figure by figure, ROUNDS times (3), so that what the machine does meanwhile
+#                 falls on all of them; a figure is the median of its rounds
+#   killed        from kill -9 of a leader to the next write, raftfs's and etcd's
+#   pulled        from the loss of a leader's network to the next write
+#   ten-thousand  restart, memory and idling with 10,000 keys, raftfs's and etcd's
+#   busy          false elections within MINUTES (10) of 64 writers with every core busy
+#
+# Each PART (all of them) has its figures in OUTDIR/PART.jsonl; OUTDIR is the current directory. At the
+# end each figure is printed with its bar, and OUTDIR/compare.json says the same. Exit status 1 if a
+# bar is missed or could not be measured.
 #
 # One of the followers, "l3", is mounted with consistency=local: its replica is as any other's.
 # Clients of raftfs and etcd talk to the leader unless the figure says otherwise. etcd is driven
 # through its native gRPC interface by the bench's own client, without a Go client's cost.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 rounds=${1:-3} minutes=${2:-10} out=$(mkdir -p "${3:-.}" && cd "${3:-.}" && pwd)
+parts=("${@:4}")
 failovers=${RAFTFS_BENCH_FAILOVERS:-10}
-[[ $rounds =~ ^[1-9][0-9]*$ && $minutes =~ ^[0-9.]+$ ]] || die "usage: $me [ROUNDS [MINUTES [OUTDIR]]]"
+[[ $rounds =~ ^[1-9][0-9]*$ && $minutes =~ ^[0-9.]+$ ]] ||
+    die "usage: $me [ROUNDS [MINUTES [OUTDIR [PART...]]]]"
 need python3:python3 awk:mawk
-lib_start
 
 limits() {
-    bench fdatasync-1 put "disk:$work" -n 1000
-    bench fdatasync-3 put "disk:$work" -n 3000 -c 3
-    bench tcp put tcp: -n 5000
-    bench fuse put fuse: -n 2000
-    bench fuse-noflush put fuse:noflush -n 2000
-    bench fuse-get get fuse:noflush -n 2000
-    bench ext4-stat stat "$work/ext4" -n 20000
+    try fdatasync-1 put "disk:$work" -n 1000
+    try fdatasync-3 put "disk:$work" -n 3000 -c 3
+    try tcp put tcp: -n 5000
+    try fuse put fuse: -n 2000
+    try fuse-noflush put fuse:noflush -n 2000
+    try fuse-get get fuse:noflush -n 2000
+    try ext4-stat stat "$work/ext4" -n 20000
 }
 
 local_disk() {
-    bench ext4-put put --sync "$work/ext4" -n 1000
-    bench ext4-put-new put --sync --new "$work/ext4" -n 1000
-    bench bindfs-put put --sync "$work/bindfs" -n 1000
-    bench bindfs-put-new put --sync --new "$work/bindfs" -n 1000
+    try ext4-put put --sync "$work/ext4" -n 1000
+    try ext4-put-new put --sync --new "$work/ext4" -n 1000
+    try bindfs-put put --sync "$work/bindfs" -n 1000
+    try bindfs-put-new put --sync --new "$work/bindfs" -n 1000
 }
 
 one_writer() {
-    bench etcd-put put "etcd:$etcd_leader" -n 2000
-    bench raftfs-put put "${node_mount[$leader]}" -n 2000 "${uses[@]}"
-    bench libraft-put put "$libraft" -n 2000
-    bench etcd-put-new put --new "etcd:$etcd_leader" -n 2000
-    bench raftfs-put-new put --new "${node_mount[$leader]}" -n 2000
-    bench etcd-put-follower put "etcd:$etcd_follower" -n 2000
-    bench raftfs-put-follower put "${node_mount[l2]}" -n 2000
+    try etcd-put put "etcd:$etcd_leader" -n 2000
+    try raftfs-put put "${node_mount[$leader]}" -n 2000 "${uses[@]}"
+    try libraft-put put "$libraft" -n 2000
+    try etcd-put-new put --new "etcd:$etcd_leader" -n 2000
+    try raftfs-put-new put --new "${node_mount[$leader]}" -n 2000
+    try etcd-put-follower put "etcd:$etcd_follower" -n 2000
+    try raftfs-put-follower put "${node_mount[l2]}" -n 2000
 }
 
 many_writers() {
-    bench etcd-put-64 put "etcd:$etcd_leader" -c 64 -t 4
-    bench raftfs-put-64 put "${node_mount[$leader]}" -c 64 -t 4 "${uses[@]}"
-    bench libraft-put-64 put "$libraft" -c 64 -t 4
+    try etcd-put-64 put "etcd:$etcd_leader" -c 64 -t 4
+    try raftfs-put-64 put "${node_mount[$leader]}" -c 64 -t 4 "${uses[@]}"
+    try libraft-put-64 put "$libraft" -c 64 -t 4
     mounts_of "${nodes[@]}"
-    bench raftfs-put-64-all put "${at[@]}" -c 64 -t 4
+    try raftfs-put-64-all put "${at[@]}" -c 64 -t 4
 }
 
 readers() {
-    bench etcd-get-follower get "etcd:$etcd_follower" -n 2000
-    bench raftfs-get-follower get "${node_mount[l2]}" -n 2000
-    bench raftfs-get-leader get "${node_mount[l1]}" -n 2000
-    bench raftfs-get-local get "${node_mount[l3]}" -n 2000
-    bench raftfs-stat-local stat "${node_mount[l3]}" -n 20000
-    bench etcd-lag lag "etcd:$etcd_leader" "etcd:$etcd_follower" -n 500
-    bench raftfs-lag lag "${node_mount[l1]}" "${node_mount[l2]}" -n 500
+    try etcd-get-follower get "etcd:$etcd_follower" -n 2000
+    try raftfs-get-follower get "${node_mount[l2]}" -n 2000
+    try raftfs-get-leader get "${node_mount[l1]}" -n 2000
+    try raftfs-get-local get "${node_mount[l3]}" -n 2000
+    try raftfs-stat-local stat "${node_mount[l3]}" -n 20000
+    try etcd-lag lag "etcd:$etcd_leader" "etcd:$etcd_follower" -n 500
+    try raftfs-lag lag "${node_mount[l1]}" "${node_mount[l2]}" -n 500
 }
 
 large_file() {
     local size=$((64 << 20)) block=$((128 << 10))
-    bench ext4-file file-write "$work/ext4" -b $block --file-bytes $size
-    bench bindfs-file file-write "$work/bindfs" -b $block --file-bytes $size
-    bench raftfs-file file-write "${node_mount[$leader]}" -b $block --file-bytes $size
-    bench raftfs-file-read file-read "${node_mount[$leader]}" -b $block --file-bytes $size
+    try ext4-file file-write "$work/ext4" -b $block --file-bytes $size
+    try bindfs-file file-write "$work/bindfs" -b $block --file-bytes $size
+    try raftfs-file file-write "${node_mount[$leader]}" -b $block --file-bytes $size
+    try raftfs-file-read file-read "${node_mount[$leader]}" -b $block --file-bytes $size
 }
 
 side_by_side() {
@@ -94,9 +100,7 @@ side_by_side() {
         readers
         large_file
     done
-    kill "${other_pid[@]}"
-    for pid in "${other_pid[@]}"; do end_of "$pid"; done
-    other_pid=()
+    others_stop
     cluster_stop "${nodes[@]}"
 }
 
@@ -112,20 +116,65 @@ fail() {
     done
 }
 
-killed() {
+kill_leader() {
     bench "$1" failover --kill "${node_pid[$leader]}" "${at[@]}"
 }
-killed_over() {
+kill_leader_over() {
     end_of "${node_pid[$leader]}"
     node_start "$leader"
 }
 
-pulled() {
+pull_leader() {
     bench "$1" failover --shell "ip link set ${link_of[$leader]} down" "${at[@]}"
 }
-pulled_over() { ip link set "${link_of[$leader]}" up; }
+pull_leader_over() { ip link set "${link_of[$leader]}" up; }
 
 burn() { while :; do :; done; }
+
+# etcd_failovers: from kill -9 of its leader to the next put that succeeds. By etcdctl, both that are
+# left at once, which gives up after 200 ms and tries again: a put that went to the dead leader is lost.
+etcd_failovers() {
+    local n member start
+    "$bench_exe" fill --keys 1 "etcd:$etcd_leader" >/dev/null
+    for n in $(seq "$rounds"); do
+        wait_for 60 "etcd's election" etcd_roles "$etcd_all"
+        member=$(etcd_at "$etcd_leader")
+        start=$EPOCHREALTIME
+        kill -9 "${other_pid[etcd$member]}"
+        etcd_put
+        value etcd-failover "$(seconds_since "$start")"
+        end_of "${other_pid[etcd$member]}"
+        etcd_node "$member"
+        wait_for 60 "etcd's restart" etcd_answers "$member"
+    done
+}
+
+etcd_put() {
+    local address pids=()
+    for address in "${etcd_client[@]}"; do
+        [ "$address" != "$etcd_leader" ] || continue
+        until etcdctl --endpoints "$address" --command-timeout=200ms put failover x; do :; done \
+            >/dev/null 2>&1 &
+        pids+=($!)
+    done
+    wait -n "${pids[@]}"
+    kill "${pids[@]}" 2>/dev/null || true
+    wait "${pids[@]}" || true
+}
+
+# etcd_restarts: until a node answers what it has, asking nobody, as a mount does.
+etcd_restarts() {
+    local n start member
+    member=$(etcd_at "$etcd_follower")
+    for n in $(seq "$rounds"); do
+        kill -9 "${other_pid[etcd$member]}"
+        end_of "${other_pid[etcd$member]}"
+        start=$EPOCHREALTIME
+        etcd_node "$member"
+        wait_for 60 "etcd's restart" etcd_answers "$member"
+        value etcd-restart "$(seconds_since "$start")"
+    done
+}
 
 # false_elections: terms that a busy cluster goes through though nothing has failed.
 false_elections() {
@@ -138,36 +187,34 @@ false_elections() {
         disown
     done
     mounts_of "${nodes[@]}"
-    bench raftfs-busy put "${at[@]}" -c 64 -t "$(awk "BEGIN { print $minutes * 60 }")"
-    kill "${other_pid[@]}"
-    for pid in "${other_pid[@]}"; do end_of "$pid"; done
-    other_pid=()
+    try raftfs-busy put "${at[@]}" -c 64 -t "$(awk "BEGIN { print $minutes * 60 }")"
+    others_stop
     roles "${nodes[@]}"
     value false-elections $(($(status_of "$leader" term) - before))
 }
 
-failures() {
+killed() {
     nodes=(f1 f2 f3)
-    say "-- killed leaders"
     cluster_start "${nodes[@]}"
-    fail raftfs-failover killed
+    fail raftfs-failover kill_leader
     wait_whole "${nodes[@]}"
-    say "-- $minutes minutes of 64 writers, every core busy"
-    false_elections
     cluster_stop "${nodes[@]}"
+    etcd_start
+    etcd_failovers
+    others_stop
+}
 
+pulled() {
     nodes=(p1 p2 p3)
-    say "-- pulled networks"
     net_start "${nodes[@]}"
     cluster_start "${nodes[@]}"
-    fail raftfs-pulled pulled
+    fail raftfs-pulled pull_leader
     cluster_stop "${nodes[@]}"
 }
 
-ten_thousand_keys() {
+ten_thousand() {
     local n
     nodes=(k1 k2 k3)
-    say "-- 10,000 keys"
     cluster_start "${nodes[@]}"
     lead k1 "${nodes[@]}"
     bench raftfs-fill fill --keys 10000 -c 16 "${node_mount[k1]}"
@@ -180,9 +227,28 @@ ten_thousand_keys() {
         wait_whole "${nodes[@]}"
     done
     cluster_stop "${nodes[@]}"
+    etcd_start
+    bench etcd-fill fill --keys 10000 -c 16 "etcd:$etcd_leader"
+    bench etcd-idle use --pids "${other_pid[etcd1]},${other_pid[etcd2]},${other_pid[etcd3]}" -t 20
+    etcd_restarts
+    others_stop
 }
 
-side_by_side
-failures
-ten_thousand_keys
-"$top/tests/bench/figures.py" compare "$results" "$out"
+busy() {
+    nodes=(b1 b2 b3)
+    cluster_start "${nodes[@]}"
+    false_elections
+    cluster_stop "${nodes[@]}"
+}
+
+if [ ${#parts[@]} != 1 ]; then
+    [ ${#parts[@]} -gt 0 ] || parts=(side-by-side killed pulled ten-thousand busy)
+    one_by_one "$rounds" "$minutes" "$out" || say "$me: not everything could be measured"
+    exec "$top/tests/bench/figures.py" compare "$out"
+fi
+case ${parts[0]} in
+side-by-side | killed | pulled | ten-thousand | busy) ;;
+*) die "there is no part ${parts[0]}" ;;
+esac
+lib_start "$out/${parts[0]}.jsonl"
+"${parts[0]//-/_}"

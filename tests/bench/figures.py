@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: MIT
 """figures.py - what figures mean: read from raftfs-bench's lines of JSON, compared, told.
 
-  figures.py short               one line from standard input, in short
-  figures.py compare FILE DIR    FILE's figures with their bars; DIR/compare.json and compare.md
-                                 get the same. Exit status 1 when a bar is missed.
+  figures.py short         one line from standard input, in short
+  figures.py compare DIR   the figures of DIR/*.jsonl with their bars; DIR/compare.json gets the
+                           same. Exit status 1 when a bar is missed or was not measured.
 
 A figure that was measured in several rounds counts with the median of them.
 """
-import collections
+import glob
 import json
 import os
 import statistics
@@ -38,96 +38,123 @@ def short(f):
     return text
 
 
+# Of all processes of a run: of the largest or busiest one, or added up.
+OF_PROCESSES = {
+    "rss_mb": lambda all: max(p["rss_bytes"] for p in all) / 1e6,
+    "cpu_percent": lambda all: max(p["cpu_percent"] for p in all),
+    "cpu_us_per_op": lambda all: sum(p["cpu_us_per_op"] for p in all),
+}
+
+
+def field_of(figure, field):
+    if field in OF_PROCESSES:
+        return OF_PROCESSES[field](figure["processes"])
+    return figure["value"] if "value" in figure else figure[field]
+
+
 class Figures:
-    """All rounds of all figures, by name."""
+    """All rounds of all figures, by name, from every .jsonl file of a folder."""
 
-    def __init__(self, path):
-        self.rounds = collections.defaultdict(list)
-        with open(path) as lines:
-            for line in lines:
-                figure = json.loads(line)
-                self.rounds[figure["name"]].append(figure)
+    def __init__(self, folder):
+        self.rounds, self.machines = {}, {}
+        for path in sorted(glob.glob(os.path.join(folder, "*.jsonl"))):
+            with open(path) as lines:
+                for figure in map(json.loads, lines):
+                    if figure["name"] == "machine":
+                        self.machines[os.path.basename(path)[:-len(".jsonl")]] = figure
+                    else:
+                        self.rounds.setdefault(figure["name"], []).append(figure)
 
-    def __contains__(self, name):
-        return name in self.rounds
+    def get(self, name, field="value"):
+        """The median of the rounds; None when there are none."""
+        rounds = self.rounds.get(name)
+        return statistics.median(field_of(f, field) for f in rounds) if rounds else None
 
-    def median(self, name, field):
-        return statistics.median(f[field] for f in self.rounds[name])
-
-    def worst_process(self, name, field):
-        """Of the processes of one run; the median of its rounds."""
-        return statistics.median(max(p[field] for p in f["processes"]) for f in self.rounds[name])
+    def worst(self, name, field="value"):
+        return max(field_of(f, field) for f in self.rounds[name])
 
 
 class Bar:
-    """A figure, what it must not exceed (or fall below), and what that is made of."""
+    """A figure, and what it must not exceed (or fall below): so many times a peer's, or fixed."""
 
-    def __init__(self, what, unit, figure, limit, basis, least=False):
-        self.what, self.unit, self.basis, self.least = what, unit, basis, least
-        self.figure, self.limit = figure, limit
+    def __init__(self, f, what, unit, figure, factor, peer=None, basis="fixed", least=False):
+        self.what, self.unit, self.factor, self.basis, self.least = what, unit, factor, basis, least
+        self.figure = f.get(*figure)
+        self.peer = f.get(*peer) if peer else None
+        if peer:
+            self.limit = None if self.peer is None else factor * self.peer
+        else:
+            self.limit = factor
+
+    def measured(self):
+        return self.figure is not None and self.limit is not None
 
     def passed(self):
+        if not self.measured():
+            return False
         return self.figure >= self.limit if self.least else self.figure <= self.limit
 
+    def verdict(self):
+        return "pass" if self.passed() else "MISS" if self.measured() else "----"
+
     def ratio(self):
-        return self.figure / self.limit if self.limit else None
+        """To the peer, or to the fixed bar."""
+        to = self.limit if self.peer is None else self.peer
+        return self.figure / to if self.measured() and to else None
 
     def as_json(self):
         return {"what": self.what, "unit": self.unit, "figure": self.figure, "bar": self.limit,
-                "bar_is": self.basis, "at": "least" if self.least else "most",
-                "ratio": self.ratio(), "passed": self.passed()}
+                "bar_is": self.factor, "of": self.basis, "peer": self.peer,
+                "at": "least" if self.least else "most", "ratio": self.ratio(),
+                "measured": self.measured(), "passed": self.passed()}
 
     def as_text(self):
-        ratio = f"{self.ratio():6.2f}" if self.limit else "     -"
-        return f"{'pass' if self.passed() else 'MISS'}  {self.what:58} {number(self.figure):>9} " \
+        of = "" if self.peer is None else f"{number(self.factor)} x {self.basis}"
+        return f"{self.verdict()}  {self.what:58} {number(self.figure):>9} " \
                f"{'>=' if self.least else '<='} {number(self.limit):>9} {self.unit:8} " \
-               f"{ratio}  {self.basis}"
+               f"{number(self.ratio()):>6}  {of}"
 
 
 def number(n):
+    if n is None:
+        return "-"
     return f"{n:.0f}" if n >= 100 or n == int(n) else f"{n:.3g}"
 
 
+ETCD_PUT, ETCD_GET = ("etcd-put", "p50_us"), ("etcd-get-follower", "p50_us")
+
+BARS = (
+    ("overwrite 16 B, one client, leader, p50", "us", ("raftfs-put", "p50_us"), 0.45, ETCD_PUT,
+     "etcd's put"),
+    ("the same", "us", ("raftfs-put", "p50_us"), 1, ("bindfs-put", "p50_us"), "bindfs with fsync"),
+    ("a new key each time, p50", "us", ("raftfs-put-new", "p50_us"), 0.55, ETCD_PUT, "etcd's put"),
+    ("overwrite through a follower, p50", "us", ("raftfs-put-follower", "p50_us"), 0.75, ETCD_PUT,
+     "etcd's put"),
+    ("overwrite on the leader, p99", "us", ("raftfs-put", "p99_us"), 1, ("etcd-put", "p99_us"),
+     "etcd's p99"),
+    ("64 writers, distinct keys", "writes/s", ("raftfs-put-64", "ops_per_s"), 1.5,
+     ("etcd-put-64", "ops_per_s"), "etcd's", True),
+    ("linearizable open+read+close on a follower, p50", "us", ("raftfs-get-follower", "p50_us"),
+     1.2, ETCD_GET, "etcd's linearizable read"),
+    ("the same with consistency=local, p50", "us", ("raftfs-get-local", "p50_us"), 0.35, ETCD_GET,
+     "etcd's linearizable read"),
+    ("stat of a cached path, consistency=local, p50", "us", ("raftfs-stat-local", "p50_us"), 5,
+     ("ext4-stat", "p50_us"), "a local file's"),
+    ("replication lag, mean", "us", ("raftfs-lag", "mean_us"), 1, ("etcd-lag", "mean_us"),
+     "etcd's"),
+    ("kill -9 of the leader to the next write", "s", ("raftfs-failover", "seconds"), 0.3),
+    ("its network pulled, the same", "s", ("raftfs-pulled", "seconds"), 1.5),
+    ("false elections under load, every core busy", "", ("false-elections",), 0),
+    ("restart with 10,000 keys until the mount serves", "s", ("raftfs-restart", "seconds"), 0.5),
+    ("resident memory with 10,000 small keys, largest node", "MB", ("raftfs-idle", "rss_mb"), 40),
+    ("64 MiB file in 128 KiB writes", "MiB/s", ("raftfs-file", "mib_per_s"), 0.25,
+     ("bindfs-file", "mib_per_s"), "bindfs with fsync", True),
+    ("idle CPU, busiest node", "%", ("raftfs-idle", "cpu_percent"), 0.5),
+)
+
+
 def bars(f):
-    """Each bar, from the figures of compare.sh."""
-    def p50(name):
-        return f.median(name, "p50_us")
-
-    def most(what, figure, factor, peer, basis, unit="us"):
-        return Bar(what, unit, figure, factor * peer, f"{factor} x {basis}" if factor != 1 else basis)
-
-    etcd, etcd_get = p50("etcd-put"), p50("etcd-get-follower")
-    yield most("overwrite 16 B, one client, leader, p50", p50("raftfs-put"), 0.45, etcd, "etcd's put")
-    yield most("the same", p50("raftfs-put"), 1, p50("bindfs-put"), "bindfs with fsync")
-    yield most("a new key each time, p50", p50("raftfs-put-new"), 0.55, etcd, "etcd's put")
-    yield most("overwrite through a follower, p50", p50("raftfs-put-follower"), 0.75, etcd,
-               "etcd's put")
-    yield most("overwrite on the leader, p99", f.median("raftfs-put", "p99_us"), 1,
-               f.median("etcd-put", "p99_us"), "etcd's p99")
-    yield Bar("64 writers, distinct keys", "writes/s", f.median("raftfs-put-64", "ops_per_s"),
-              1.5 * f.median("etcd-put-64", "ops_per_s"), "1.5 x etcd's", least=True)
-    yield most("linearizable open+read+close on a follower, p50", p50("raftfs-get-follower"), 1.2,
-               etcd_get, "etcd's linearizable read")
-    yield most("the same with consistency=local, p50", p50("raftfs-get-local"), 0.35, etcd_get,
-               "etcd's linearizable read")
-    yield most("stat of a cached path, consistency=local, p50", p50("raftfs-stat-local"), 5,
-               p50("ext4-stat"), "a local file's")
-    yield most("replication lag, mean", f.median("raftfs-lag", "mean_us"), 1,
-               f.median("etcd-lag", "mean_us"), "etcd's")
-    yield most("kill -9 of the leader to the next write", f.median("raftfs-failover", "seconds"), 1,
-               0.3, "fixed", "s")
-    yield most("its network pulled, the same", f.median("raftfs-pulled", "seconds"), 1, 1.5,
-               "fixed", "s")
-    yield most("false elections under load, every core busy", f.median("false-elections", "value"),
-               1, 0, "fixed", "")
-    yield most("restart with 10,000 keys until the mount serves",
-               f.median("raftfs-restart", "seconds"), 1, 0.5, "fixed", "s")
-    yield most("resident memory with 10,000 small keys, largest node",
-               f.worst_process("raftfs-idle", "rss_bytes") / 1e6, 1, 40, "fixed", "MB")
-    yield Bar("64 MiB file in 128 KiB writes", "MiB/s", f.median("raftfs-file", "mib_per_s"),
-              0.25 * f.median("bindfs-file", "mib_per_s"), "0.25 x bindfs with fsync", least=True)
-    yield most("idle CPU, busiest node", f.worst_process("raftfs-idle", "cpu_percent"), 1, 0.5,
-               "fixed", "%")
+    return [Bar(f, *bar) for bar in BARS]
 
 
 AIMS = """
@@ -138,70 +165,29 @@ p99 of it is {tail:.1f} x its p50
 
 
 def aims(f):
-    put, libraft, fuse = (f.median(n, "p50_us") for n in ("raftfs-put", "libraft-put", "fuse-noflush"))
+    """How far a write is from what its parts cost alone; empty when one was not measured."""
+    names = "raftfs-put", "libraft-put", "fuse-noflush", "raftfs-put-64", "libraft-put-64", \
+        "raftfs-put-64-all"
+    if not all(name in f.rounds for name in names):
+        return ""
+    put, libraft, fuse = (f.get(name, "p50_us") for name in names[:3])
+    many, libraft_many, at_all = (f.get(name, "ops_per_s") for name in names[3:])
     return AIMS.format(put=put, libraft=libraft, fuse=fuse, rest=put - libraft - fuse,
-                       tail=f.median("raftfs-put", "p99_us") / put,
-                       many=f.median("raftfs-put-64", "ops_per_s"),
-                       libraft_many=f.median("libraft-put-64", "ops_per_s"),
-                       all=f.median("raftfs-put-64-all", "ops_per_s"))
+                       tail=f.get("raftfs-put", "p99_us") / put, many=many,
+                       libraft_many=libraft_many, all=at_all)
 
 
 def all_figures(f):
-    """Medians of everything that was measured, a line each."""
+    """Medians of everything that was measured by the bench, a line each."""
     for name, rounds in f.rounds.items():
-        if "value" in rounds[0]:
-            continue
-        fields = ("ops_per_s", "mean_us", "p50_us", "p95_us", "p99_us", "max_us", "mib_per_s")
-        yield name, len(rounds), {field: f.median(name, field) for field in fields}
+        if "value" not in rounds[0]:
+            yield name, len(rounds), {field: f.get(name, field) for field in (
+                "ops_per_s", "mean_us", "p50_us", "p95_us", "p99_us", "max_us", "mib_per_s")}
 
 
-PEERS = (
-    ("raftfs", "raftfs-put", "raftfs-put-64", "raftfs-get-follower", "raftfs-lag"),
-    ("etcd", "etcd-put", "etcd-put-64", "etcd-get-follower", "etcd-lag"),
-    ("libraft, no FUSE, a map in memory", "libraft-put", "libraft-put-64", None, None),
-    ("bindfs on ext4, fsync, one machine", "bindfs-put", None, None, None),
-    ("ext4, fsync, one machine", "ext4-put", None, None, None),
-)
-
-MARKDOWN = """## Beside others
-
-One run of `tests/bench/compare.sh`, everything in turn on one machine; medians of the rounds, times in
-microseconds. Clients talk to the leader except where it says follower. etcd is driven through its gRPC
-interface by a client in C that costs next to nothing; libraft by a small server of our own.
-
-| | overwrite, p50 | p99 | 64 clients, /s | linearizable read, follower | lag, mean |
-| --- | ---: | ---: | ---: | ---: | ---: |
-{peers}
-
-The machine's limits in the same run: fdatasync of 4 KiB {sync1} with one writer and {sync3} with three;
-a round trip over loopback {tcp}; open, write and close on an empty FUSE filesystem {fuse}, without FLUSH
-{noflush}; stat of a cached path {stat:.1f}.
-
-| figure | measured | | bar | | which is | |
-| --- | ---: | --- | ---: | --- | --- | --- |
-{bars}
-"""
-
-
-def as_markdown(f, judged):
-    def cell(name, field):
-        return number(f.median(name, field)) if name else ""
-    peers = [f"| {who} | {cell(put, 'p50_us')} | {cell(put, 'p99_us')} | {cell(many, 'ops_per_s')} "
-             f"| {cell(get, 'p50_us')} | {cell(lag, 'mean_us')} |"
-             for who, put, many, get, lag in PEERS]
-    bars = [f"| {bar.what} | {number(bar.figure)} | {'>=' if bar.least else '<='} "
-            f"| {number(bar.limit)} | {bar.unit} | {bar.basis} "
-            f"| {'pass' if bar.passed() else '**missed**'} |" for bar in judged]
-    return MARKDOWN.format(
-        peers="\n".join(peers), bars="\n".join(bars), stat=f.median("ext4-stat", "p50_us"),
-        **{key: cell(name, "p50_us") for key, name in (
-            ("sync1", "fdatasync-1"), ("sync3", "fdatasync-3"), ("tcp", "tcp"), ("fuse", "fuse"),
-            ("noflush", "fuse-noflush"))})
-
-
-def compare(path, folder):
-    f = Figures(path)
-    judged = list(bars(f))
+def compare(folder):
+    f = Figures(folder)
+    judged = bars(f)
     print(f"{'figure':22} {'rounds':>6} {'ops/s':>9} {'mean':>9} {'p50':>9} {'p95':>9} {'p99':>9} "
           f"{'max':>9} us  (medians of the rounds)")
     for name, rounds, m in all_figures(f):
@@ -211,24 +197,24 @@ def compare(path, folder):
     for bar in judged:
         print(bar.as_text())
     print(aims(f))
-    missed = sum(not bar.passed() for bar in judged)
-    print(f"{len(judged) - missed} of {len(judged)} bars passed")
-    with open(os.path.join(folder, "compare.md"), "w") as file:
-        file.write(as_markdown(f, judged))
+    passed = sum(bar.passed() for bar in judged)
+    unknown = sum(not bar.measured() for bar in judged)
+    print(f"{passed} of {len(judged)} bars passed" +
+          (f", {unknown} not measured" if unknown else ""))
     with open(os.path.join(folder, "compare.json"), "w") as file:
         json.dump({"bars": [bar.as_json() for bar in judged],
                    "figures": {name: dict(m, rounds=n) for name, n, m in all_figures(f)}},
                   file, indent=1)
         file.write("\n")
-    return 1 if missed else 0
+    return 0 if passed == len(judged) else 1
 
 
 def main(argv):
     if argv[1:] == ["short"]:
         print(short(json.loads(sys.stdin.readline())))
         return 0
-    if len(argv) == 4 and argv[1] == "compare":
-        return compare(argv[2], argv[3])
+    if len(argv) == 3 and argv[1] == "compare":
+        return compare(argv[2])
     sys.stderr.write(__doc__)
     return 2
 

@@ -6,7 +6,9 @@
 # their pids, mounts, namespaces. Nothing is installed. $RAFTFS_BUILD names a build directory to use;
 # without it the scripts build their own, optimized, in build/bench. $TMPDIR says which disk is used.
 #
-# Figures are lines of JSON in $results, each with a name; figures.py says what they mean.
+# Figures are lines of JSON in $results, each with a name; figures.py says what they mean. A script
+# that measures in parts keeps each part's in a file of its own, OUTDIR/PART.jsonl, written as it goes
+# on: a part that fails takes no other with it, and can be repeated alone.
 
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -41,13 +43,14 @@ wait_for() {
     done
 }
 
+# lib_start [RESULTS]: figures go to that file, or are dropped at the end.
 lib_start() {
     [ "$(id -u)" = 0 ] || die "must run as root: it mounts"
     [ -e /dev/fuse ] || die "/dev/fuse is missing; load it with: modprobe fuse"
     work=$(mktemp -d "${TMPDIR:-/tmp}/raftfs-$me.XXXXXX")
     trap lib_end EXIT
     trap 'exit 130' INT TERM
-    results=$work/results.jsonl
+    results=${1:-$work/results.jsonl}
     build=${RAFTFS_BUILD:-$top/build/bench}
     if [ -z "${RAFTFS_BUILD:-}" ]; then
         need gcc:gcc meson:meson ninja:ninja-build
@@ -59,6 +62,36 @@ lib_start() {
     fi
     raftfs=$build/src/raftfs bench_exe=$build/tests/bench/raftfs-bench
     [ -x "$raftfs" ] && [ -x "$bench_exe" ] || die "$build holds no raftfs and raftfs-bench"
+    machine >"$results"
+}
+
+# one_by_one ARGUMENT...: this script once for each of $parts, with those arguments before it. One that
+# fails does not end the others; an interrupt does.
+one_by_one() {
+    local part one status=0
+    for part in "${parts[@]}"; do
+        say "== $part"
+        one=0
+        "$0" "$@" "$part" || one=$?
+        [ "$one" -lt 128 ] || exit "$one"
+        [ "$one" = 0 ] || status=$one
+    done
+    return "$status"
+}
+
+# machine: what it is and what was measured on it, as the first line of each file of figures.
+machine() {
+    local disk commit
+    disk=$(df --output=source,fstype "$work" | awk 'NR == 2 { print $1 " (" $2 ")" }')
+    commit=$(git -C "$top" rev-parse --short HEAD 2>/dev/null || echo unknown)
+    cat <<JSON | tr '\n' ' '
+{"name":"machine","date":"$(date -u +%Y-%m-%d)","cores":$(nproc),
+"cpu":"$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)",
+"memory_bytes":$(awk '/^MemTotal/ { printf "%.0f", $2 * 1024 }' /proc/meminfo),
+"linux":"$(uname -r)","disk":"$disk","commit":"$commit",
+"raftfs":"$("$raftfs" --version | awk '{ print $NF }')"}
+JSON
+    echo
 }
 
 lib_end() {
@@ -90,15 +123,36 @@ end_of() {
     kill -9 "$1" 2>/dev/null || true
 }
 
+# others_stop: all that is no node of raftfs.
+others_stop() {
+    local pid
+    kill "${other_pid[@]}"
+    for pid in "${other_pid[@]}"; do end_of "$pid"; done
+    other_pid=()
+}
+
+# seconds_since START: with three digits; now is in $EPOCHREALTIME's seconds.
+seconds_since() { awk "BEGIN { printf \"%.3f\", $EPOCHREALTIME - $1 }"; }
+
 # bench NAME ARGUMENT...: one figure, kept in $results and in $last; said in short.
 bench() {
-    local name=$1
+    measure "$@" || die "$1 could not be measured"
+}
+
+# try NAME ARGUMENT...: the same, where the next figures do without this one.
+try() {
+    measure "$@" || say "$1 could not be measured"
+}
+
+measure() {
+    local name=$1 status=0
     shift
     # In the background, because only `wait` lets a signal through to the trap at once.
     "$bench_exe" --json --name "$name" "$@" >"$work/figure" &
     other_pid[bench]=$!
-    wait "${other_pid[bench]}" || die "$name could not be measured"
+    wait "${other_pid[bench]}" || status=$?
     unset "other_pid[bench]"
+    [ "$status" = 0 ] || return "$status"
     last=$(<"$work/figure")
     printf '%s\n' "$last" >>"$results"
     say "$("$top/tests/bench/figures.py" short <<<"$last")"
@@ -250,32 +304,47 @@ declare -A link_of
 
 # ---- Peers -------------------------------------------------------------------------------------
 
-declare -A etcd_client
+declare -A etcd_client etcd_peer
 
 # etcd_start: three nodes; $etcd_leader and $etcd_follower are addresses of two of them.
 etcd_start() {
     need etcd:etcd-server etcdctl:etcd-client
-    local i peers=() list= all=
+    local i
+    etcd_all='' etcd_peers=''
     for i in 1 2 3; do
         take_port
-        peers[i]=$free_port
+        etcd_peer[$i]=127.0.0.1:$free_port
         take_port
         etcd_client[$i]=127.0.0.1:$free_port
-        list+=,e$i=http://127.0.0.1:${peers[i]}
-        all+=,${etcd_client[$i]}
+        etcd_peers+=,e$i=http://${etcd_peer[$i]}
+        etcd_all+=,${etcd_client[$i]}
     done
-    for i in 1 2 3; do
-        etcd --name "e$i" --data-dir "$work/etcd$i" --initial-cluster "${list#,}" \
-            --listen-client-urls "http://${etcd_client[$i]}" \
-            --advertise-client-urls "http://${etcd_client[$i]}" \
-            --listen-peer-urls "http://127.0.0.1:${peers[i]}" \
-            --initial-advertise-peer-urls "http://127.0.0.1:${peers[i]}" \
-            --logger zap --log-level error >"$work/etcd$i.log" 2>&1 &
-        other_pid[etcd$i]=$!
-        disown
-    done
-    wait_for 60 "etcd's election" etcd_roles "${all#,}"
+    etcd_all=${etcd_all#,}
+    for i in 1 2 3; do etcd_node "$i"; done
+    wait_for 60 "etcd's election" etcd_roles "$etcd_all"
 }
+
+# etcd_node N: starts it, for the first time or again.
+etcd_node() {
+    etcd --name "e$1" --data-dir "$work/etcd$1" --initial-cluster "${etcd_peers#,}" \
+        --listen-client-urls "http://${etcd_client[$1]}" \
+        --advertise-client-urls "http://${etcd_client[$1]}" \
+        --listen-peer-urls "http://${etcd_peer[$1]}" \
+        --initial-advertise-peer-urls "http://${etcd_peer[$1]}" \
+        --logger zap --log-level error >>"$work/etcd$1.log" 2>&1 &
+    other_pid[etcd$1]=$!
+    disown
+}
+
+# etcd_at ADDRESS: the number of the node whose clients' address that is.
+etcd_at() {
+    local i
+    for i in "${!etcd_client[@]}"; do
+        [ "${etcd_client[$i]}" != "$1" ] || echo "$i"
+    done
+}
+
+etcd_answers() { "$bench_exe" get --local -n 1 -w 0 --keys 1 "etcd:${etcd_client[$1]}" >/dev/null 2>&1; }
 
 etcd_roles() {
     local list

@@ -1,6 +1,7 @@
+#!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# shellcheck shell=bash
-# plots.sh - figures as SVG, by gnuplot. To be sourced after lib.sh. Samples are raftfs-bench's.
+# plots.sh - figures as SVG, by gnuplot. To be sourced after lib.sh, or run: plots.sh FUNCTION ARGUMENT...
+# Samples are raftfs-bench's.
 
 blue=#0072b2 red=#d55e00 green=#009e73 grey=#999999
 
@@ -60,18 +61,18 @@ GP
 }
 
 # plot_curves [-y] FILE TITLE XLABEL YLABEL DATA COLUMN:NAME...: against the first column, which is
-# on a log scale; -y: so are the others.
+# on a log scale, with a tick at each of its values; -y: the others are on one, too.
 plot_curves() {
     local scale="set yrange [0:*]"
     if [ "$1" = -y ]; then
-        scale="set logscale y; set format y '%.0s%c'"
+        scale="set logscale y; set format y '%g'"
         shift
     fi
     local file=$1 title=$2 x=$3 y=$4 data=$5 curves= curve i=0
     local colours=("$blue" "$red" "$green" "$grey")
     shift 5
     for curve in "$@"; do
-        curves+="${curves:+, }\"$data\" using 1:${curve%%:*} with linespoints pt 7 ps 0.6 lw 2"
+        curves+="${curves:+, }\"$data\" using 1:${curve%%:*}:xtic(gprintf('%.0s%c', \$1)) with linespoints pt 7 ps 0.6 lw 2"
         curves+=" lc rgb \"${colours[i++ % 4]}\" title \"${curve#*:}\""
     done
     plot "$file" 360 <<GP
@@ -79,9 +80,12 @@ set title "$title"
 set xlabel "$x"
 set ylabel "$y"
 set logscale x
-set format x "%.0s%c"
+set autoscale xfix
+set key outside bottom center horizontal Left reverse
 set offsets graph 0.02, graph 0.02, 0, 0
 $scale
 plot $curves
 GP
 }
+
+[ "${BASH_SOURCE[0]}" != "$0" ] || "$@"

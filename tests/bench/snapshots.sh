@@ -7,14 +7,14 @@
 #   2. a node that was stopped during 50,000 writes catches up, by a snapshot, while writing goes on
 #   3. resident memory of empty nodes, with a state of GIB GiB (1), and of a new node that fetches it
 #
-# Prints a table, and writes it to OUTDIR/performance/snapshots.md (OUTDIR: the current directory),
-# where scale.sh takes it in, and snapshots.jsonl beside it. RAFTFS_BENCH_MAX_KEYS bounds the keys.
+# Prints a table, and writes it to OUTDIR/snapshots.md (OUTDIR: the current directory), where
+# performance.py takes it in, and snapshots.jsonl beside it. RAFTFS_BENCH_MAX_KEYS bounds the keys.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
-out=$(mkdir -p "${1:-.}/performance" && cd "${1:-.}/performance" && pwd) gib=${2:-1}
+out=$(mkdir -p "${1:-.}" && cd "${1:-.}" && pwd) gib=${2:-1}
 keys=200000 writes=50000
 [ "${RAFTFS_BENCH_MAX_KEYS:-$keys}" -ge $keys ] || keys=$RAFTFS_BENCH_MAX_KEYS
 need awk:mawk
-lib_start
+lib_start "$out/snapshots.jsonl"
 nodes=(n1 n2 n3)
 
 whole() { printf '%.0f' "$1"; }
@@ -125,7 +125,6 @@ memory() {
 with_and_without
 catching_up
 memory
-cp "$results" "$out/snapshots.jsonl"
 tee "$out/snapshots.md" <<MD
 ## Snapshots
 

@@ -131,11 +131,17 @@ def write_figures(path, **changed):
         f.write('{"name":"false-elections","value":0}\n')
 
 
+BENCH_SCRIPTS = os.path.join(os.path.dirname(__file__), "../bench")
+
+
+def run_script(name, *argv, **options):
+    return subprocess.run([f"{BENCH_SCRIPTS}/{name}", *argv], capture_output=True, text=True,
+                          timeout=PATIENCE_S, **options)
+
+
 def compare(top, **changed):
-    write_figures(f"{top}/figures", **changed)
-    script = os.path.join(os.path.dirname(__file__), "../bench/figures.py")
-    r = subprocess.run([script, "compare", f"{top}/figures", top], capture_output=True,
-                       text=True, timeout=PATIENCE_S)
+    write_figures(f"{top}/figures.jsonl", **changed)
+    r = run_script("figures.py", "compare", top)
     with open(f"{top}/compare.json") as f:
         return r.returncode, r.stdout, json.load(f)
 
@@ -152,3 +158,58 @@ def test_a_missed_bar_is_told(top):
     assert status == 1 and "MISS  a new key" in text
     status, text, _ = compare(top, raftfs_put_64=[{"ops_per_s": 1499}])
     assert status == 1 and "MISS  64 writers" in text
+    # What was not measured is no pass.
+    status, text, figures = compare(top, raftfs_put_new=[])
+    assert status == 1 and "16 of 17 bars passed, 1 not measured" in text
+    assert [bar["what"] for bar in figures["bars"] if not bar["measured"]] == \
+        ["a new key each time, p50"]
+
+
+def write_series(top, part, *figures):
+    with open(f"{top}/{part}.jsonl", "w") as f:
+        f.write('{"name":"machine","date":"2000-01-01","cores":2,"cpu":"abacus","linux":"6.1",'
+                '"memory_bytes":4e9,"disk":"/dev/sda (ext4)","commit":"abc","raftfs":"1.0"}\n')
+        for name, us in figures:
+            figure = dict.fromkeys(("mean_us", "p50_us", "p95_us", "p99_us", "max_us"), us)
+            figure |= {"name": name, "ops_per_s": 1e6 / us, "seconds": us / 1e6, "mib_per_s": 1,
+                       "busy_cores": us / 1000, "disk_bytes_per_op": 4096}
+            figure["processes"] = [{"cpu_us_per_op": us, "cpu_percent": 1, "rss_bytes": 3e7}] * 3
+            f.write(json.dumps(figure) + "\n")
+
+
+@pytest.fixture
+def no_plots(top):
+    """An environment in which gnuplot draws nothing: it is not among what the tests install."""
+    os.mkdir(f"{top}/bin")
+    with open(f"{top}/bin/gnuplot", "w") as f:
+        f.write("#!/bin/sh\ncat >/dev/null\n")
+    os.chmod(f"{top}/bin/gnuplot", 0o755)
+    return dict(os.environ, PATH=f"{top}/bin:{os.environ['PATH']}")
+
+
+@pytest.mark.needs_no_mount
+def test_the_page_is_made_of_what_was_measured(top, no_plots):
+    def page():
+        r = run_script("performance.py", top, env=no_plots)
+        assert r.returncode == 0, r.stderr
+        return r.stdout
+    text = page()
+    for part in "keys", "values", "members", "writers", "snapshots":
+        assert f"`tests/bench/publish.sh {part}` does it" in text
+    assert "0 of 17 are met" in text and text.count("not measured") == 17
+
+    write_figures(f"{top}/side-by-side.jsonl", raftfs_put=[{"p50_us": 450}],
+                  raftfs_put_new=[{"p50_us": 551}])
+    write_series(top, "writers", ("writers-1", 1000), ("writers-64", 500), ("writers-8", 1900))
+    write_series(top, "members", *((f"members-{n}-put{many}", 100 * n)
+                                   for n in (1, 7) for many in ("", "-64")))
+    text = page()
+    assert "2 cores of abacus" in text and "16 of 17 are met" in text
+    assert "| overwrite 16 B, one client, leader, p50 | 450 us | etcd's put: 1000 | 0.45 |" in text
+    assert "| ≤ 0.45 | pass |" in text and "| ≤ 1 | pass |" in text
+    rows = [line.split("|")[1].strip() for line in text.split("## Writers")[1].splitlines()
+            if line.startswith("|")][2:]
+    assert rows == ["1", "8", "64"]  # by number, however they were measured
+    assert "most, 2,000 writes/s, came with 64 writers" in " ".join(text.split())
+    assert "The cores are not full then" in " ".join(text.split())
+    assert "with 7 members a write uses 7 times the CPU" in " ".join(text.split())
