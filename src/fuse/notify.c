@@ -18,6 +18,13 @@
  *     attributes  of GETATTR alone: the kernel drops an answer that was asked for before the last
  *                 notification. Those of LOOKUP, SETATTR … are kept for no time
  *     absence     is never kept, nor is CREATE's entry, which may come to nothing
+ *
+ * The root's attributes are kept in any mode: every path walk needs them, and they are the one
+ * thing that is shown as this replica has it. They are taken back by the apply thread itself,
+ * before it answers the changes of the batch, so that their callers see them changed. It can, since
+ * this one notification waits for nothing: for attributes alone the kernel
+ * (fuse_reverse_inval_inode) takes the inode's spin lock, and shared the lock under which a
+ * superblock ends, when no request runs.
  */
 #include "fuse/notify.h"
 
@@ -96,6 +103,8 @@ void notify_forgotten(struct mount *m, uint64_t nodeid, uint64_t lookups)
 /* Not of what only this node has: a pending change, an alias, a private copy. */
 double notify_attr_timeout(struct mount *m, uint64_t nodeid, const struct store_attr *attr)
 {
+    if (nodeid == STORE_ROOT_INO)
+        return CACHE_SECONDS;
     bool cacheable = m->notifier.caches_names && nodeid == attr->ino && attr->nlink > 0;
     if (!cacheable)
         return 0;
@@ -108,9 +117,26 @@ double notify_attr_timeout(struct mount *m, uint64_t nodeid, const struct store_
 
 /* ---- What was touched (apply thread) ---- */
 
-/* Without cached names only the pages of open files matter. */
+/* Under the lock, so that the session is not closed meanwhile. */
+static void take_back_root(struct mount *m)
+{
+    struct notifier *n = &m->notifier;
+    pthread_mutex_lock(&n->lock);
+    if (!n->closing)
+        (void)fuse_lowlevel_notify_inval_inode(m->session, STORE_ROOT_INO, -1, 0);
+    pthread_mutex_unlock(&n->lock);
+}
+
+static bool is_root(const struct store_touched *item)
+{
+    return item->ino == STORE_ROOT_INO && item->name_bytes == 0;
+}
+
+/* Without cached names only the pages of open files matter. The root has none. */
 static bool matters(struct mount *m, const struct store_touched *item)
 {
+    if (is_root(item))
+        return false;
     if (m->notifier.caches_names)
         return true;
     if (!item->data || item->name_bytes)
@@ -145,8 +171,9 @@ static void enqueue(struct notifier *n, const struct store_touched *item)
 void mount_touched(struct mount *m, const struct store_touched *items, uint32_t count)
 {
     struct notifier *n = &m->notifier;
-    bool any = false;
+    bool any = false, root = false;
     for (uint32_t i = 0; i < count; i++) {
+        root = root || is_root(&items[i]);
         if (!matters(m, &items[i]))
             continue;
         pthread_mutex_lock(&n->lock);
@@ -156,6 +183,8 @@ void mount_touched(struct mount *m, const struct store_touched *items, uint32_t 
     }
     if (any)
         pthread_cond_signal(&n->added);
+    if (root)
+        take_back_root(m);
 }
 
 void mount_tree_replaced(struct mount *m)
@@ -165,6 +194,7 @@ void mount_tree_replaced(struct mount *m)
     n->everything = true;
     pthread_cond_signal(&n->added);
     pthread_mutex_unlock(&n->lock);
+    take_back_root(m);
 }
 
 /* ---- The notifier (without a lock) ---- */
@@ -193,7 +223,6 @@ static struct store_touched *list_told(struct notifier *n, uint32_t *count)
             memcpy(item->name, told->name, item->name_bytes);
             all[(*count)++] = (struct store_touched){.ino = link->key, .data = true};
         }
-    all[(*count)++] = (struct store_touched){.ino = STORE_ROOT_INO, .data = true};
     return all;
 }
 

@@ -4,7 +4,8 @@
  *
  * With consistency=local the kernel keeps names and attributes for CACHE_SECONDS, which is for
  * ever; as a change is applied here, wherever it was made, they are taken back. In any mode the
- * page cache of open files is. notify.c says why no answer can come too late.
+ * root's attributes are, and the page cache of open files. notify.c says why no answer can come too
+ * late.
  *
  * Whoever answers a request says what the kernel is told (notify_told), and what it forgets, so
  * that all of it can be taken back when the whole tree was replaced.

@@ -336,6 +336,14 @@ static bool is_open(void *ctx, uint64_t ino)
     return fs && mount_is_open(fs, ino);
 }
 
+static void on_touched(void *ctx, const struct store_touched *items, uint32_t count)
+{
+    struct solo *s = ctx;
+    struct mount *fs = s->fs;
+    if (fs)
+        mount_touched(fs, items, count);
+}
+
 static void open_session(struct solo *s, int who)
 {
     struct command command = {.op = COMMAND_SESSION,
@@ -356,8 +364,12 @@ static void open_store(struct solo *s)
     char why[STORE_WHY_BYTES], path[80];
     snprintf(path, sizeof(path), "%s/data", s->dir);
     assert_int_equal(mkdir(path, 0700), 0);
-    struct store_options options = {
-        .dir = path, .incarnation = 1, .create = true, .ctx = s, .is_open = is_open};
+    struct store_options options = {.dir = path,
+                                    .incarnation = 1,
+                                    .create = true,
+                                    .ctx = s,
+                                    .is_open = is_open,
+                                    .touched = on_touched};
     if (store_open(&options, &s->store, why) < 0)
         fail_msg("store_open: %s", why);
 }
@@ -393,7 +405,7 @@ void solo_mount(struct solo *s, const char *fuse_options)
     struct mount *fs;
     if (mount_prepare(s->mount, why) < 0 || mount_open(&options, &fs, why) < 0)
         fail_msg("%s", why);
-    s->fs = fs; /* the changer's thread asks it whether files are open */
+    s->fs = fs; /* the changer's thread asks it whether files are open, and tells what it touched */
 }
 
 void solo_unmount(struct solo *s)
