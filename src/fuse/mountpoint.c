@@ -102,13 +102,19 @@ static int fail(int status, char why[MOUNT_WHY_BYTES], const char *mountpoint, c
     return status;
 }
 
+/* ECONNABORTED: its daemon has died while it was asked. */
+static bool is_dead(const char *mountpoint)
+{
+    struct statfs statfs_now;
+    return statfs(mountpoint, &statfs_now) < 0 && (errno == ENOTCONN || errno == ECONNABORTED);
+}
+
 /* Several dead mounts may lie upon each other. */
 static int detach_dead(const char *mountpoint, char why[MOUNT_WHY_BYTES])
 {
-    struct statfs statfs_now;
     int status = 0;
     for (int i = 0; i < MAX_STACKED && status == 0; i++) {
-        if (statfs(mountpoint, &statfs_now) == 0 || errno != ENOTCONN)
+        if (!is_dead(mountpoint))
             return 0;
         status = mountpoint_detach(mountpoint);
     }

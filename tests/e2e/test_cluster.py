@@ -2,10 +2,11 @@
 """Forming, replicating, failing over, restarting."""
 import os
 import subprocess
+import time
 
 import pytest
 
-from cluster import PATIENCE_S, RAFTFS, Node, write_until_done
+from cluster import PATIENCE_S, RAFTFS, Node, free_port, write_until_done
 
 
 def test_three_commands_form_a_cluster(three):
@@ -122,6 +123,33 @@ def test_a_dead_mount_point_is_recovered_and_a_live_one_refused(cluster):
     other.mount = node.mount
     r = subprocess.run(other.argv(), capture_output=True, text=True, timeout=PATIENCE_S)
     assert r.returncode == 1 and node.mount in r.stderr, r.stderr
+
+
+# statfs(2), by which a daemon looks at its mount point first.
+STATFS = {"x86_64": "137", "aarch64": "44"}[os.uname().machine]
+
+
+def test_a_mount_point_whose_daemon_dies_while_it_is_looked_at(cluster):
+    cluster.start(1)
+    node = cluster.nodes[0]
+    node.pause()
+    other = Node(cluster.top, "other", f"127.0.0.1:{free_port()}")
+    other.mount = node.mount
+    other.spawn()
+    end = time.monotonic() + PATIENCE_S
+    while calls(other.process.pid) != STATFS:
+        assert time.monotonic() < end and other.process.poll() is None, other.lines
+        time.sleep(0.01)
+    node.kill()
+    cluster.nodes[0] = other
+    other.hear("serves")
+    other.stop()
+
+
+def calls(pid):
+    """The number of the system call that the process waits in."""
+    with open(f"/proc/{pid}/syscall") as f:
+        return f.read().split()[0]
 
 
 def test_members_join_while_writes_go_on(cluster):
