@@ -79,16 +79,30 @@ one_by_one() {
     return "$status"
 }
 
+# peer_versions: of those that are installed.
+peer_versions() {
+    local name version
+    for name in etcd bindfs libraft; do
+        case $name in
+        etcd) version=$(etcd --version 2>/dev/null | awk 'NR == 1 { print $NF }') ;;
+        bindfs) version=$(bindfs --version 2>/dev/null | awk '{ print $NF }') ;;
+        libraft) version=$(pkg-config --modversion raft 2>/dev/null) ;;
+        esac || true
+        [ -z "$version" ] || printf '%s %s, ' "$name" "$version"
+    done
+}
+
 # machine: what it is and what was measured on it, as the first line of each file of figures.
 machine() {
-    local disk commit
+    local disk commit peers
     disk=$(df --output=source,fstype "$work" | awk 'NR == 2 { print $1 " (" $2 ")" }')
     commit=$(git -C "$top" rev-parse --short HEAD 2>/dev/null || echo unknown)
+    peers=$(peer_versions)
     cat <<JSON | tr '\n' ' '
 {"name":"machine","date":"$(date -u +%Y-%m-%d)","cores":$(nproc),
 "cpu":"$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)",
 "memory_bytes":$(awk '/^MemTotal/ { printf "%.0f", $2 * 1024 }' /proc/meminfo),
-"linux":"$(uname -r)","disk":"$disk","commit":"$commit",
+"linux":"$(uname -r)","disk":"$disk","commit":"$commit","peers":"${peers%, }",
 "raftfs":"$("$raftfs" --version | awk '{ print $NF }')"}
 JSON
     echo

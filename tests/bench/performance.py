@@ -92,7 +92,7 @@ def machines(f):
         which = "Measured" if len(by_tree) == 1 else f"Measured ({', '.join(parts)})"
         texts.append(f"{which} on {date}, raftfs {m['raftfs']} of commit {commit}: {m['cores']} cores "
                      f"of {m['cpu']}, {m['memory_bytes'] / 1e9:.0f} GB of memory, Linux {m['linux']}, "
-                     f"disk {m['disk']}.")
+                     f"disk {m['disk']}. Peers: {m['peers']}.")
     return "\n\n".join(texts)
 
 

@@ -11,7 +11,7 @@
 # performance.py takes it in, and snapshots.jsonl beside it. RAFTFS_BENCH_MAX_KEYS bounds the keys.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 out=$(mkdir -p "${1:-.}" && cd "${1:-.}" && pwd) gib=${2:-1}
-keys=200000 writes=50000
+seconds=10 keys=200000 writes=50000 dirs=8 # one would hold the makers of keys up
 [ "${RAFTFS_BENCH_MAX_KEYS:-$keys}" -ge $keys ] || keys=$RAFTFS_BENCH_MAX_KEYS
 need awk:mawk
 lib_start "$out/snapshots.jsonl"
@@ -29,7 +29,7 @@ state_of() { status_of "$1" applied_index; status_of "$1" fingerprint; }
 # rows: a Markdown table's, of the latencies of four writers.
 rows=
 latency() {
-    bench "$1" put --keys "$keys" -c 4 -t "$3" "${node_mount[n1]}"
+    bench "$1" put --keys "$keys" --dirs $dirs -c 4 -t "$3" "${node_mount[n1]}"
     rows+="| $2 | $(whole "$(field ops_per_s)") | $(whole "$(field p50_us)") "
     rows+="| $(whole "$(field p99_us)") | $(whole "$(field max_us)") |"$'\n'
 }
@@ -45,26 +45,28 @@ snapshots_forever() {
 }
 
 with_and_without() {
+    local i
     cluster_start "${nodes[@]}"
     lead n1 "${nodes[@]}"
-    bench fill fill --keys "$keys" -c 64 "${node_mount[n1]}"
+    for i in $(seq 0 $((dirs - 1))); do mkdir "${node_mount[n1]}/d$i"; done
+    bench fill fill --keys "$keys" --dirs $dirs -c 64 "${node_mount[n1]}"
     echo >"${node_mount[n1]}/.raft/snapshot"
     snapshot_bytes=$(sed -n 's/^bytes: //p' "${node_mount[n1]}/.raft/snapshot")
-    latency before "no snapshot is taken" 15
+    latency before "no snapshot is taken" $seconds
     : >"$work/taken"
     snapshots_forever &
     other_pid[snapshots]=$!
     disown
-    latency during "snapshots without a pause" 15
+    latency during "snapshots without a pause" $seconds
     kill "${other_pid[snapshots]}"
     end_of "${other_pid[snapshots]}"
     unset "other_pid[snapshots]"
     taken=$(sort -u "$work/taken" | wc -l)
-    latency after "none again" 15
+    latency after "none again" $seconds
 }
 
 catching_up() {
-    local name start seconds=10
+    local name start
     # Fewer entries are kept then, and a snapshot is taken of what n3 missed: the log is cut, and n3
     # comes back by a snapshot.
     for name in "${nodes[@]}"; do
@@ -73,11 +75,11 @@ catching_up() {
     done
     lead n1 "${nodes[@]}"
     node_stop n3
-    bench missed put --keys "$keys" -n $writes -c 64 "${node_mount[n1]}"
+    bench missed put --keys "$keys" --dirs $dirs -n $writes -c 64 "${node_mount[n1]}"
     for name in n1 n2; do echo >"${node_mount[$name]}/.raft/snapshot"; done
     : >"$work/n3.log"
     start=$EPOCHREALTIME
-    "$bench_exe" put --json --name catching-up --keys "$keys" -c 4 -t $seconds \
+    "$bench_exe" put --json --name catching-up --keys "$keys" --dirs $dirs -c 4 -t $seconds \
         "${node_mount[n1]}" >"$work/catching-up.json" &
     writer=$!
     node_start n3 -o snapshot=1000
@@ -133,7 +135,7 @@ Four writers that overwrite random ones of $keys keys, through the leader; times
 | | writes/s | p50 | p99 | max |
 | --- | ---: | ---: | ---: | ---: |
 $rows
-A snapshot of it is $(mb "$snapshot_bytes") MB; $taken were taken in those 15 s. The node that caught up had
+A snapshot of it is $(mb "$snapshot_bytes") MB; $taken were taken in those $seconds s. The node that caught up had
 missed $writes writes and was level after $caught_up_s s, $by.
 
 Resident memory: $empty MB of empty nodes; $resident MB with a state of $gib GiB in values of 64 KiB, and

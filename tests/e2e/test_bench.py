@@ -168,7 +168,8 @@ def test_a_missed_bar_is_told(top):
 def write_series(top, part, *figures):
     with open(f"{top}/{part}.jsonl", "w") as f:
         f.write('{"name":"machine","date":"2000-01-01","cores":2,"cpu":"abacus","linux":"6.1",'
-                '"memory_bytes":4e9,"disk":"/dev/sda (ext4)","commit":"abc","raftfs":"1.0"}\n')
+                '"memory_bytes":4e9,"disk":"/dev/sda (ext4)","commit":"abc","raftfs":"1.0",'
+                '"peers":"etcd 3"}\n')
         for name, us in figures:
             figure = dict.fromkeys(("mean_us", "p50_us", "p95_us", "p99_us", "max_us"), us)
             figure |= {"name": name, "ops_per_s": 1e6 / us, "seconds": us / 1e6, "mib_per_s": 1,
