@@ -7,7 +7,8 @@
  * file is created) and checked when it is read from there. SQLite reads and writes that file in
  * whole pages, but for a few bytes of the header that it peeks at; those it reads again with page
  * one. Pages on their way through the write-ahead log bear no checksum of ours, since SQLite has
- * summed up their frames before the VFS sees them; SQLite's own are checked (wal.h).
+ * summed up their frames before the VFS sees them; SQLite's own are checked (wal.h). The frames of
+ * one transaction are written together (gather.h).
  *
  * All other files go straight through.
  */
@@ -20,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/report.h"
+#include "store/gather.h"
 #include "store/pace.h"
 #include "store/wal.h"
 
@@ -31,6 +33,7 @@ struct vfs_file {
     bool paced;
     int unsynced_bytes; /* while paced */
     struct wal_watch wal;
+    struct gather gather; /* of the write-ahead log's */
 };
 
 /* Numbers of our own for xFileControl; SQLite leaves those above 100 to applications. */
@@ -121,29 +124,6 @@ static int file_write(sqlite3_file *file, const void *data, int bytes, sqlite3_i
     int rc = sys->pMethods->xWrite(sys, page, bytes, offset);
     return rc == SQLITE_OK && ((struct vfs_file *)file)->paced ? keep_pace((struct vfs_file *)file)
                                                                : rc;
-}
-
-static int wal_read(sqlite3_file *file, void *out, int bytes, sqlite3_int64 offset)
-{
-    struct vfs_file *f = (struct vfs_file *)file;
-    int rc = f->system->pMethods->xRead(f->system, out, bytes, offset);
-    int64_t frame = wal_frame_of_page(bytes, offset);
-    if (rc != SQLITE_OK || frame < 0 || f->blind ||
-        wal_page_is_good(&f->wal, f->system, frame, out))
-        return rc;
-    report_error("%s: frame %lld does not match its checksum; the disk has changed it. Stop this "
-                 "node, move its data directory away and let it join again",
-                 f->path, (long long)frame + 1);
-    return SQLITE_IOERR_DATA;
-}
-
-static int wal_write(sqlite3_file *file, const void *data, int bytes, sqlite3_int64 offset)
-{
-    struct vfs_file *f = (struct vfs_file *)file;
-    int rc = f->system->pMethods->xWrite(f->system, data, bytes, offset);
-    if (rc == SQLITE_OK)
-        wal_watch_write(&f->wal, data, bytes, offset);
-    return rc;
 }
 
 static int file_close(sqlite3_file *file)
@@ -262,14 +242,72 @@ static const sqlite3_io_methods methods = {
     .xShmUnmap = file_shm_unmap,
 };
 
+/* ---- The write-ahead log ---- */
+
+/* Before anything else is done with it. */
+static int wal_flush(sqlite3_file *file)
+{
+    struct vfs_file *f = (struct vfs_file *)file;
+    return gather_flush(&f->gather, f->system);
+}
+
+static int wal_read(sqlite3_file *file, void *out, int bytes, sqlite3_int64 offset)
+{
+    struct vfs_file *f = (struct vfs_file *)file;
+    int rc = wal_flush(file);
+    if (rc == SQLITE_OK)
+        rc = f->system->pMethods->xRead(f->system, out, bytes, offset);
+    int64_t frame = wal_frame_of_page(bytes, offset);
+    if (rc != SQLITE_OK || frame < 0 || f->blind ||
+        wal_page_is_good(&f->wal, f->system, frame, out))
+        return rc;
+    report_error("%s: frame %lld does not match its checksum; the disk has changed it. Stop this "
+                 "node, move its data directory away and let it join again",
+                 f->path, (long long)frame + 1);
+    return SQLITE_IOERR_DATA;
+}
+
+static int wal_write(sqlite3_file *file, const void *data, int bytes, sqlite3_int64 offset)
+{
+    struct vfs_file *f = (struct vfs_file *)file;
+    int rc = gather_write(&f->gather, f->system, data, bytes, offset);
+    if (rc == SQLITE_OK)
+        wal_watch_write(&f->wal, data, bytes, offset);
+    return rc;
+}
+
+static int wal_close(sqlite3_file *file)
+{
+    gather_free(&((struct vfs_file *)file)->gather);
+    return file_close(file);
+}
+
+static int wal_truncate(sqlite3_file *file, sqlite3_int64 bytes)
+{
+    int rc = wal_flush(file);
+    return rc == SQLITE_OK ? file_truncate(file, bytes) : rc;
+}
+
+static int wal_sync(sqlite3_file *file, int flags)
+{
+    int rc = wal_flush(file);
+    return rc == SQLITE_OK ? file_sync(file, flags) : rc;
+}
+
+static int wal_size(sqlite3_file *file, sqlite3_int64 *bytes)
+{
+    int rc = wal_flush(file);
+    return rc == SQLITE_OK ? file_size(file, bytes) : rc;
+}
+
 static const sqlite3_io_methods wal_methods = {
     .iVersion = 1,
-    .xClose = file_close,
+    .xClose = wal_close,
     .xRead = wal_read,
     .xWrite = wal_write,
-    .xTruncate = file_truncate,
-    .xSync = file_sync,
-    .xFileSize = file_size,
+    .xTruncate = wal_truncate,
+    .xSync = wal_sync,
+    .xFileSize = wal_size,
     .xLock = file_lock,
     .xUnlock = file_unlock,
     .xCheckReservedLock = file_check_reserved_lock,
@@ -290,6 +328,7 @@ static int vfs_open(sqlite3_vfs *vfs, const char *path, sqlite3_file *file, int 
     if (f->system->pMethods)
         f->base.pMethods = flags & SQLITE_OPEN_WAL ? &wal_methods : &methods;
     wal_watch_init(&f->wal);
+    gather_init(&f->gather);
     return rc;
 }
 

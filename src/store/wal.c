@@ -3,15 +3,12 @@
 
 #include <string.h>
 
-#include "store/vfs.h"
-
 enum {
     HEADER_BYTES = 32,
     HEADER_SUM_AT = 24,
-    FRAME_HEADER_BYTES = 24,
+    FRAME_DATABASE_PAGES_AT = 4,
     FRAME_SUM_AT = 16,
     FRAME_SUMMED_BYTES = 8, /* of its header */
-    FRAME_BYTES = FRAME_HEADER_BYTES + VFS_PAGE_BYTES,
 };
 
 struct sum {
@@ -45,19 +42,27 @@ static struct sum add(struct sum sum, const uint8_t *data, int bytes, bool swapp
 
 static int64_t frame_at(int64_t frame)
 {
-    return HEADER_BYTES + frame * FRAME_BYTES;
+    return HEADER_BYTES + frame * WAL_FRAME_BYTES;
 }
 
 int64_t wal_frame_of_page(int bytes, int64_t offset)
 {
-    int64_t at = offset - HEADER_BYTES - FRAME_HEADER_BYTES;
-    return bytes == VFS_PAGE_BYTES && at >= 0 && at % FRAME_BYTES == 0 ? at / FRAME_BYTES : -1;
+    int64_t at = offset - HEADER_BYTES - WAL_FRAME_HEADER_BYTES;
+    return bytes == VFS_PAGE_BYTES && at >= 0 && at % WAL_FRAME_BYTES == 0 ? at / WAL_FRAME_BYTES
+                                                                           : -1;
 }
 
-static int64_t frame_of_header(int bytes, int64_t offset)
+int64_t wal_frame_of_header(int bytes, int64_t offset)
 {
     int64_t at = offset - HEADER_BYTES;
-    return bytes == FRAME_HEADER_BYTES && at >= 0 && at % FRAME_BYTES == 0 ? at / FRAME_BYTES : -1;
+    return bytes == WAL_FRAME_HEADER_BYTES && at >= 0 && at % WAL_FRAME_BYTES == 0
+               ? at / WAL_FRAME_BYTES
+               : -1;
+}
+
+bool wal_frame_commits(const uint8_t header[WAL_FRAME_HEADER_BYTES])
+{
+    return load_big(header + FRAME_DATABASE_PAGES_AT) != 0;
 }
 
 /* ---- The transaction that is under way ---- */
@@ -76,7 +81,7 @@ static void unsettle(struct wal_watch *w, int64_t frame)
 void wal_watch_write(struct wal_watch *w, const uint8_t *data, int bytes, int64_t offset)
 {
     static const uint8_t none[16]; /* no salts and no sum yet */
-    int64_t header = frame_of_header(bytes, offset);
+    int64_t header = wal_frame_of_header(bytes, offset);
     int64_t page = wal_frame_of_page(bytes, offset);
     if (offset == 0) {
         wal_watch_init(w); /* the log starts over */
@@ -99,7 +104,7 @@ bool wal_page_is_good(const struct wal_watch *w, sqlite3_file *file, int64_t fra
 {
     if (frame >= w->unsettled)
         return true;
-    uint8_t before[8], header[FRAME_HEADER_BYTES];
+    uint8_t before[8], header[WAL_FRAME_HEADER_BYTES];
     int64_t before_at = frame ? frame_at(frame - 1) + FRAME_SUM_AT : HEADER_SUM_AT;
     if (file->pMethods->xRead(file, before, sizeof(before), before_at) != SQLITE_OK ||
         file->pMethods->xRead(file, header, sizeof(header), frame_at(frame)) != SQLITE_OK)

@@ -25,6 +25,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "store/vfs.h"
+
+enum {
+    WAL_FRAME_HEADER_BYTES = 24,
+    WAL_FRAME_BYTES = WAL_FRAME_HEADER_BYTES + VFS_PAGE_BYTES,
+};
+
 struct wal_watch {
     int64_t unsettled; /* from this frame on sums may not be right yet */
     int64_t headed;    /* the frame whose header was written last */
@@ -35,8 +42,12 @@ void wal_watch_init(struct wal_watch *w);
 /* This has been written to the file. */
 void wal_watch_write(struct wal_watch *w, const uint8_t *data, int bytes, int64_t offset);
 
-/* Which frame's page such a read is for; -1: it is none. */
+/* Which frame's page, or header, such a read or write is for, from 0; -1: it is none. */
 int64_t wal_frame_of_page(int bytes, int64_t offset);
+int64_t wal_frame_of_header(int bytes, int64_t offset);
+
+/* Whether the frame with this header is the last one of a transaction. */
+bool wal_frame_commits(const uint8_t header[WAL_FRAME_HEADER_BYTES]);
 
 /* Whether the page is what was written to that frame; false also if the sums cannot be read. */
 bool wal_page_is_good(const struct wal_watch *w, sqlite3_file *file, int64_t frame,

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MOST_FDS = 256, MOST_FILES = 64, PATH_BYTES = 256, SECTOR_BYTES = 512 };
+enum { MOST_FDS = 256, MOST_FILES = 64, PATH_BYTES = 256, SECTOR_BYTES = 512, WRITE_BYTES = 4096 };
 
 enum step_kind {
     STEP_WRITE,
@@ -393,17 +393,25 @@ static bool is_ours(int fd)
     return recording && fd >= 0 && fd < MOST_FDS && fds[fd].file >= 0;
 }
 
+static void written(int file, const uint8_t *data, size_t bytes, size_t offset)
+{
+    struct step *s = add(STEP_WRITE);
+    s->file = file;
+    s->offset = offset;
+    s->bytes = bytes;
+    s->data = malloc(bytes);
+    memcpy(s->data, data, bytes);
+}
+
+/* A process can die within a call: a long one is several steps. */
 ssize_t pwrite(int fd, const void *data, size_t bytes, off_t offset)
 {
     pthread_mutex_lock(&lock);
     ssize_t n = REAL(pwrite_fn *, "pwrite64")(fd, data, bytes, offset);
-    if (n > 0 && is_ours(fd)) {
-        struct step *s = add(STEP_WRITE);
-        s->file = fds[fd].file;
-        s->offset = (size_t)offset;
-        s->bytes = (size_t)n;
-        s->data = malloc((size_t)n);
-        memcpy(s->data, data, (size_t)n);
+    for (size_t at = 0; n > 0 && is_ours(fd) && at < (size_t)n; at += WRITE_BYTES) {
+        size_t left = (size_t)n - at;
+        written(fds[fd].file, (const uint8_t *)data + at, left < WRITE_BYTES ? left : WRITE_BYTES,
+                (size_t)offset + at);
     }
     pthread_mutex_unlock(&lock);
     return n;
