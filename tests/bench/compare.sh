@@ -190,6 +190,7 @@ false_elections() {
     try raftfs-busy put "${at[@]}" -c 64 -t "$(awk "BEGIN { print $minutes * 60 }")"
     others_stop
     roles "${nodes[@]}"
+    value busy-minutes "$minutes"
     value false-elections $(($(status_of "$leader" term) - before))
 }
 

@@ -164,6 +164,23 @@ Where a write's time goes: libraft, which replicates to disks but has no filesys
 """
 
 
+def of_events(f):
+    """How often what happens once was made to happen."""
+    def count(name):
+        return len(f.rounds.get(name, []))
+    def slowest(name):
+        return f"{number(f.worst(name, 'seconds'))} s"
+    if not count("raftfs-failover") or not count("raftfs-pulled"):
+        return ""
+    minutes = f.get("busy-minutes")
+    busy = "" if minutes is None else f" False elections are those of {number(minutes)} minutes in " \
+        "which 64 writers write through all mounts and a process burns on each core."
+    return f"\n\nA leader was killed {count('raftfs-failover')} times (slowest " \
+           f"{slowest('raftfs-failover')}) and cut off from its network {count('raftfs-pulled')} " \
+           f"times (slowest {slowest('raftfs-pulled')}), etcd's was killed " \
+           f"{count('etcd-failover')} times.{busy}"
+
+
 def beside(f):
     judged = figures.bars(f)
     passed = sum(bar.passed() for bar in judged)
@@ -171,7 +188,7 @@ def beside(f):
                  ["---", "---:", "---:", "---:", "---", "---"])
     return f"""## Beside others
 
-Everything in turn on one machine, in three rounds. Clients talk to the leader except where it says
+Everything in turn on one machine, rounds: {len(f.rounds.get("raftfs-put", []))}. Clients talk to the leader except where it says
 follower; values have 16 bytes. etcd is driven through its gRPC interface by a client in C that costs
 next to nothing, each client on a connection of its own; libraft by a small server of our own. For a
 filesystem a write is open, write, close, and a read open, read, close; bindfs and ext4 need an fsync as
@@ -187,7 +204,7 @@ answers a read of its own state; etcd's failover is seen by etcdctl, whose start
 What raftfs has set itself: {passed} of {len(judged)} are met. The ratio is the figure to the peer's, and
 the bar what it may be; a bar with a unit is fixed.
 
-{rows}"""
+{rows}{of_events(f)}"""
 
 
 # ---- As things grow -----------------------------------------------------------------------------
