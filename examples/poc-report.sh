@@ -281,7 +281,7 @@ decide() {
         "mean $(ms "$lag_mean") ms, p99 $(ms "$lag_p99") ms, max $(ms "$lag_max") ms" \
         below "$lag_p99" 100000
     decision=GO
-    rationale="All seven criteria are met by what was measured above."
+    rationale="All seven criteria are met by what this run measured."
     if [ ${#failed[@]} -gt 0 ]; then
         decision=NO-GO
         rationale="$met of 7 criteria are met. Not met: $(printf '%s; ' "${failed[@]}")"
