@@ -28,9 +28,9 @@ wrote this page; the figures it was made of lie in [performance/](performance/) 
 All nodes and all clients share that machine, so only ratios carry over to another. Clients run in a
 closed loop: each does one operation after the other, as a shell or a program that uses files does. A
 percentile is of single operations; a figure that was measured in several rounds is their median. Times
-are in microseconds unless a unit is given.
+are in microseconds unless a unit is given."""
 
-## How to repeat it
+HOW = """## How to repeat it
 
     tests/bench/publish.sh                 # everything, and this page: half an hour on a quiet machine
     tests/bench/publish.sh writers         # one part, and the page made anew
@@ -71,15 +71,19 @@ def times(a, b):
     return "-" if not a or not b else f"{a / b:.2g}" if a / b < 10 else f"{a / b:,.0f}"
 
 
-def plot(path, title, x, y, rows, curves, log=False):
-    """Rows' first column against those of `curves` (number: name)."""
+def plot_rows(before, rows, after):
+    """A function of plots.sh, with a file of the rows among its arguments."""
     with tempfile.NamedTemporaryFile("w", suffix=".tsv") as data:
         for row in rows:
             data.write("\t".join("nan" if cell is None else str(cell) for cell in row) + "\n")
         data.flush()
-        subprocess.run([os.path.join(HERE, "plots.sh"), "plot_curves", *(["-y"] if log else []),
-                        path, title, x, y, data.name,
-                        *(f"{column}:{name}" for column, name in curves.items())], check=True)
+        subprocess.run([os.path.join(HERE, "plots.sh"), *before, data.name, *after], check=True)
+
+
+def plot(path, title, x, y, rows, curves, log=False):
+    """Rows' first column against those of `curves` (number: name)."""
+    plot_rows(["plot_curves", *(["-y"] if log else []), path, title, x, y], rows,
+              [f"{column}:{name}" for column, name in curves.items()])
 
 
 def machines(f):
@@ -134,6 +138,21 @@ def peers(f):
     return table(["", *(who for who, _ in PEERS)], rows, ["---"] + ["---:"] * len(PEERS))
 
 
+PLOTTED = (("overwrite", "put"), ("new key", "put-new"), ("overwrite, follower", "put-follower"),
+           ("read, follower", "get-follower"))
+
+
+def plot_peers(f, folder):
+    """Against the one peer that does all of it."""
+    rows = [[what, *(f.get(f"{name}-{figure}", "p50_us") for name in ("raftfs", "etcd"))]
+            for what, figure in PLOTTED]
+    if any(None in row for row in rows):
+        return ""
+    plot_rows(["plot_bars", f"{folder}/peers.svg", "One client, p50", "microseconds"], rows,
+              ["raftfs", "etcd"])
+    return "\n\n![One client of raftfs and of etcd](performance/peers.svg)"
+
+
 def limits(f):
     return table(["limit of this machine", "p50, us", "bounds"],
                  [[what, number(f.get(name, "p50_us")), of] for what, name, of in LIMITS],
@@ -181,7 +200,7 @@ def of_events(f):
            f"{count('etcd-failover')} times.{busy}"
 
 
-def beside(f):
+def beside(f, folder):
     judged = figures.bars(f)
     passed = sum(bar.passed() for bar in judged)
     rows = table(["figure", "measured", "beside", "ratio", "bar", ""], map(bar_row, judged),
@@ -195,7 +214,7 @@ filesystem a write is open, write, close, and a read open, read, close; bindfs a
 well for what a raftfs write promises without. A restart ends when the mount serves, etcd's when it
 answers a read of its own state; etcd's failover is seen by etcdctl, whose start is in it.
 
-{peers(f)}
+{peers(f)}{plot_peers(f, folder)}
 
 {limits(f)}
 {parts_of_a_write(f)}
@@ -392,10 +411,10 @@ def page(folder):
     f = figures.Figures(folder)
     parts = ", ".join(f"`{part}` ({what})" for part, what in PARTS.items())
     text = "\n\n".join((
-        HEAD.format(machines=machines(f), parts=parts), beside(f),
+        HEAD.format(machines=machines(f)), beside(f, folder),
         SCALE.format(keys=by_keys(f, folder), values=by_values(f, folder),
                      members=by_members(f, folder), writers=by_writers(f, folder)),
-        snapshots(folder)))
+        snapshots(folder), HOW.format(parts=parts)))
     return wrapped(re.sub("\n\n\n+", "\n\n", text))
 
 

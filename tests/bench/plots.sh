@@ -88,4 +88,25 @@ plot $curves
 GP
 }
 
+# plot_bars FILE TITLE YLABEL DATA NAME...: a group of bars for each line, of which the first column is
+# the label and the others belong to the NAMEs.
+plot_bars() {
+    local file=$1 title=$2 y=$3 data=$4 bars= name i=0
+    local colours=("$blue" "$red" "$green" "$grey")
+    shift 4
+    for name in "$@"; do
+        bars+="${bars:+, }\"$data\" using $((i + 2)):xtic(1) lc rgb \"${colours[i++ % 4]}\" title \"$name\""
+    done
+    plot "$file" 360 <<GP
+set title "$title"
+set ylabel "$y"
+set yrange [0:*]
+set style data histogram
+set style histogram clustered gap 1
+set style fill solid 0.8 noborder
+set key outside bottom center horizontal Left reverse
+plot $bars
+GP
+}
+
 [ "${BASH_SOURCE[0]}" != "$0" ] || "$@"
