@@ -20,6 +20,7 @@
 #include "fuse/mount.h"
 #include "fuse/notify.h"
 #include "fuse/pins.h"
+#include "fuse/recent.h"
 #include "fuse/timer.h"
 
 struct handle;
@@ -49,6 +50,7 @@ struct mount {
     pthread_cond_t idle;
     uint32_t inode_counter; /* the low half of the last inode number given */
 
+    struct recent recent;
     struct looked_up looked_up[MOUNT_LOOKED_UP]; /* by inode number (handle.h) */
     struct handle *handles;
     struct map inodes;    /* open inodes, by number (handle.h) */

@@ -2,9 +2,9 @@
 /*
  * ops_dir.c - listing.
  *
- * OPENDIR waits for a barrier and for the files that this node is about to create there; READDIR
- * then lists what the replica has. An offset is a place in this order, and stays one while entries
- * come and go, since the store's cookies do:
+ * OPENDIR is behind a barrier (recent.h) and waits for the files that this node is about to create
+ * there; READDIR then lists what the replica has. An offset is a place in this order, and stays one
+ * while entries come and go, since the store's cookies do:
  *
  *     1 "."   2 ".."   3.. special entries   FIRST_COOKIE + cookie: the store's
  */
@@ -42,7 +42,7 @@ static void opendir_query(struct request *r)
 static void opendir_start(struct request *r)
 {
     if (tree_is_local(r->nodeid) || !deferred_hold_name(r, r->nodeid, "", opendir_start))
-        request_look(r, opendir_query);
+        request_look_on(r, opendir_query);
 }
 
 void op_opendir(fuse_req_t req, fuse_ino_t nodeid, struct fuse_file_info *fi)

@@ -3,8 +3,9 @@
  * ops_look.c - names and attributes.
  *
  * LOOKUP and GETATTR wait for a barrier, so that they see every change that had returned, anywhere,
- * before they were called. Exempt are what no node replicates, the local tree, and the root's own
- * attributes: every path walk asks for those, and the special files must answer without a quorum.
+ * before they were called; one for a GETATTR and the LOOKUP that the kernel sends right after it
+ * (recent.h). Exempt are what no node replicates, the local tree, and the root's own attributes:
+ * every path walk needs those, and the special files must answer without a quorum.
  */
 #include <errno.h>
 #include <string.h>
@@ -40,7 +41,7 @@ static void lookup_query(struct request *r)
 static void lookup_start(struct request *r)
 {
     if (tree_is_local(r->nodeid) || !deferred_hold_name(r, r->nodeid, r->name, lookup_start))
-        request_look(r, lookup_query);
+        request_look_on(r, lookup_query);
 }
 
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -96,6 +97,12 @@ static void getattr_query(struct request *r)
         request_reply_attr(r, &attr, timeout_s);
 }
 
+static void getattr_behind_barrier(struct request *r)
+{
+    request_note_look(r);
+    getattr_query(r);
+}
+
 static void getattr_start(struct request *r)
 {
     struct store_attr attr;
@@ -107,7 +114,7 @@ static void getattr_start(struct request *r)
     else if (deferred_overlay(r, ino, -ESTALE, &attr) == 0)
         request_reply_attr(r, &attr, 0); /* only this node knows the inode yet */
     else
-        request_look(r, getattr_query);
+        request_look(r, getattr_behind_barrier);
 }
 
 void op_getattr(fuse_req_t req, fuse_ino_t nodeid, struct fuse_file_info *fi)

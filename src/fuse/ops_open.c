@@ -102,7 +102,7 @@ static void open_start(struct request *r)
     bool change = (r->fi.flags & O_TRUNC) && !is_write_only(r->fi.flags);
     enum deferred_need need = change ? DEFERRED_CHANGE : DEFERRED_LOOK;
     if (tree_is_local(r->nodeid) || !deferred_hold(r, need, handle_ino(r->handle), open_start))
-        request_look(r, open_query);
+        request_look_on(r, open_query);
 }
 
 static void open_special(fuse_req_t req, uint64_t nodeid, struct fuse_file_info *fi)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "fuse/caller.h"
 #include "fuse/tree.h"
@@ -21,7 +22,9 @@ struct request *request_new(fuse_req_t fuse, uint64_t nodeid)
     r->refs = 1;
     r->interrupt.expired = on_interrupt_timer;
     pthread_cond_init(&r->cancelled, NULL);
+    uint64_t now_us = clock_mono_us();
     pthread_mutex_lock(&m->lock);
+    r->just_looked = recent_take(&m->recent, r->caller, now_us);
     m->running++;
     pthread_mutex_unlock(&m->lock);
     return r;
@@ -164,6 +167,22 @@ void request_look(struct request *r, request_fn *then)
         then(r);
     else
         ask_barrier(r, false, then);
+}
+
+void request_look_on(struct request *r, request_fn *then)
+{
+    if (r->just_looked == r->nodeid)
+        then(r);
+    else
+        request_look(r, then);
+}
+
+void request_note_look(struct request *r)
+{
+    uint64_t now_us = clock_mono_us();
+    pthread_mutex_lock(&r->mount->lock);
+    recent_note(&r->mount->recent, r->caller, r->nodeid, now_us);
+    pthread_mutex_unlock(&r->mount->lock);
 }
 
 static void take_number(struct request *r)

@@ -35,7 +35,8 @@ enum request_wait { REQUEST_RUNS, REQUEST_LOOKS, REQUEST_CHANGES, REQUEST_ORDERS
 struct request {
     struct mount *mount;
     fuse_req_t fuse;
-    pid_t caller; /* thread id, 0 if unknown */
+    pid_t caller;         /* thread id, 0 if unknown */
+    uint64_t just_looked; /* the nodeid that its system call has looked at already (recent.h) */
 
     /* The arguments, as far as the operation has them. */
     uint64_t nodeid; /* the parent's where there is a name */
@@ -90,6 +91,12 @@ void request_keep_data(struct request *r);
 
 /* `then` runs once a query may look: after a barrier, or at once in .raft/local. */
 void request_look(struct request *r, request_fn *then);
+
+/* The same for what the kernel asks for only when it has just had the attributes of r->nodeid. */
+void request_look_on(struct request *r, request_fn *then);
+
+/* The request is a GETATTR that has passed a barrier, and is about to be answered. */
+void request_note_look(struct request *r);
 
 /* `then` runs once this node has a session, with r->ino a number for a new inode. */
 void request_number(struct request *r, request_fn *then);

@@ -84,6 +84,7 @@ class Client(threading.Thread):
         self.dice = random.Random(number)
         self.failed = None
         self.root = None
+        self.held = {}  # by key: a descriptor to open anew
 
     def run(self):
         try:
@@ -100,7 +101,7 @@ class Client(threading.Thread):
         op = Op("read", None, time.monotonic(), who=self.node.name)
         try:
             if self.dice.random() < 0.5:
-                op.value = self.node.read(key, self.root)
+                op.value = self.read(key)
             else:
                 # Length tells nothing, and pieces of two values make none.
                 op.kind, op.value = "write", f"{self.number}:{count}:" + "x" * (count % 500)
@@ -108,11 +109,27 @@ class Client(threading.Thread):
             op.ret = time.monotonic()
         except OSError as e:
             if e.errno in MOUNT_GONE:
-                os.close(self.root)
-                self.root = None
+                self.close_all()
             if op.kind == "read" or e.errno in NOTHING_HAPPENED:
                 return
         self.history.append((key, op))
+
+    def read(self, key):
+        """By its name, or anew by a descriptor that looked at it long before the call."""
+        if self.dice.random() < 0.5:
+            return self.node.read(key, self.root)
+        if key not in self.held:
+            flags = self.dice.choice([os.O_PATH, os.O_RDONLY])
+            self.held[key] = os.open(key, flags, dir_fd=self.root)
+        with open(f"/proc/self/fd/{self.held[key]}", encoding="ascii") as f:
+            if self.dice.random() < 0.5:
+                os.fstat(self.held[key])
+            return f.read()
+
+    def close_all(self):
+        for fd in [self.root, *self.held.values()]:
+            os.close(fd)
+        self.root, self.held = None, {}
 
     def open_root(self):
         if self.root is None:
@@ -199,3 +216,38 @@ def test_histories_are_linearizable(cluster, seed):
     cluster.wait_equal()
     for key in by_key:
         assert len({node.read(key) for node in cluster.nodes}) == 1
+
+
+# ---- Descriptors that looked before -------------------------------------------------------------
+
+def test_a_look_is_no_older_than_its_call(cluster):
+    """What each thread did last is a look at the file as it was before the write that it must see."""
+    cluster.start(3)
+    writer = cluster.leader()
+    writer.write("f", "none")
+    os.mkdir(writer.path("d"))
+    for node in cluster.others(writer):
+        path_only = os.open(node.path("f"), os.O_PATH)
+        readable = os.open(node.path("f"), os.O_RDONLY)
+        directory = os.open(node.path("d"), os.O_RDONLY)
+        for k in range(100):
+            value = f"{node.name} {k} " + "x" * (k % 7)
+            for fd in (path_only, readable):
+                os.fstat(fd)
+                writer.write("f", value + str(fd))
+                with open(f"/proc/self/fd/{fd}", encoding="ascii") as f:
+                    assert f.read() == value + str(fd)
+            os.fstat(path_only)
+            writer.write("f", value)
+            assert os.fstat(path_only).st_size == len(value)
+            assert node.read("f") == value
+            os.fstat(directory)
+            writer.write(f"d/{value}", "x")
+            os.stat(value, dir_fd=directory)
+            os.fstat(directory)
+            os.unlink(writer.path(f"d/{value}"))
+            assert os.listdir(directory) == []
+            with pytest.raises(FileNotFoundError):
+                os.stat(value, dir_fd=directory)
+        for fd in (path_only, readable, directory):
+            os.close(fd)

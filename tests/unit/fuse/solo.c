@@ -34,6 +34,7 @@ struct solo_inside {
     bool held;
     int change_status;
     int barrier_status;
+    unsigned barriers_asked;
     char leader[128];
     bool unmounted;
     unsigned snapshots;
@@ -194,6 +195,7 @@ static void on_barrier(void *ctx, struct backend_barrier *barrier)
     pthread_mutex_lock(&in->lock);
     barrier->link.next = in->barriers;
     in->barriers = &barrier->link;
+    in->barriers_asked++;
     pthread_cond_broadcast(&in->cond);
     pthread_mutex_unlock(&in->lock);
 }
@@ -514,6 +516,14 @@ void solo_fail_barriers(struct solo *s, int status)
     pthread_mutex_lock(&s->inside->lock);
     s->inside->barrier_status = status;
     pthread_mutex_unlock(&s->inside->lock);
+}
+
+unsigned solo_barriers(struct solo *s)
+{
+    pthread_mutex_lock(&s->inside->lock);
+    unsigned count = s->inside->barriers_asked;
+    pthread_mutex_unlock(&s->inside->lock);
+    return count;
 }
 
 void solo_set_leader(struct solo *s, const char *text)

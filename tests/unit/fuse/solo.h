@@ -74,6 +74,8 @@ void solo_fail_changes(struct solo *s, int status);  /* 0: they work again */
 void solo_fail_barriers(struct solo *s, int status); /* likewise */
 void solo_set_leader(struct solo *s, const char *text);
 
+unsigned solo_barriers(struct solo *s); /* asked for until now */
+
 /* ---- What was applied ---- */
 
 void solo_forget(struct solo *s); /* counts from here */

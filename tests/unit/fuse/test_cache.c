@@ -129,6 +129,76 @@ static void a_replaced_tree_has_another_root(void **state)
     assert_int_equal(solo_wait(child), 0);
 }
 
+/* ---- Barriers ---- */
+
+/* Carries out what it is told, line by line. */
+static const char doer[] = "import os, sys\n"
+                           "print('ready', flush=True)\n"
+                           "for line in sys.stdin:\n"
+                           "    exec(line)\n"
+                           "    print('done', flush=True)\n";
+
+static struct solo_child *start_doer(struct solo *s)
+{
+    struct solo_child *child = solo_start(s, "python3", doer);
+    assert_string_equal(solo_hear(child), "ready"); /* it has looked for its own files here */
+    return child;
+}
+
+static unsigned barriers_of(struct solo *s, struct solo_child *child, const char *line)
+{
+    unsigned before = solo_barriers(s);
+    solo_say(child, line);
+    assert_string_equal(solo_hear(child), "done");
+    return solo_barriers(s) - before;
+}
+
+/* Never less, and no more unless a thread was held up for so long that its look is too old. */
+static void takes_barriers(struct solo *s, struct solo_child *child, const char *line,
+                           unsigned want)
+{
+    unsigned count = barriers_of(s, child, line);
+    for (int tries = 0; count > want && tries < 200; tries++)
+        count = barriers_of(s, child, line);
+    if (count != want)
+        fail_msg("%s: %u barriers, not %u", line, count, want);
+}
+
+static void one_barrier_for_a_check_and_what_follows(void **state)
+{
+    NEEDS_MOUNT(s);
+    assert_int_equal(solo_bash(s, "mkdir d; echo 1 > d/f; echo 1 > f"), 0);
+    struct solo_child *child = start_doer(s);
+    /* LOOKUP; GETATTR, OPEN */
+    takes_barriers(s, child, "f = os.open('f', os.O_RDONLY)", 2);
+    takes_barriers(s, child, "w = os.open('f', os.O_RDWR)", 2);
+    /* LOOKUP; GETATTR, LOOKUP; GETATTR, OPEN */
+    takes_barriers(s, child, "g = os.open('d/f', os.O_RDONLY)", 3);
+    /* LOOKUP; GETATTR, OPENDIR */
+    takes_barriers(s, child, "d = os.open('d', os.O_RDONLY)", 2);
+    /* GETATTR, LOOKUP; GETATTR, OPEN */
+    takes_barriers(s, child, "g = os.open('f', os.O_RDONLY, dir_fd=d)", 2);
+    assert_int_equal(solo_wait(child), 0);
+}
+
+static void each_look_by_itself_has_its_barrier(void **state)
+{
+    NEEDS_MOUNT(s);
+    assert_int_equal(solo_bash(s, "mkdir d; echo 1 > f"), 0);
+    struct solo_child *child = start_doer(s);
+    takes_barriers(s, child, "p = os.open('f', os.O_PATH)", 1);
+    takes_barriers(s, child, "os.fstat(p)", 1);
+    takes_barriers(s, child, "os.fstat(p)", 1);
+    takes_barriers(s, child, "os.open(f'/proc/self/fd/{p}', os.O_RDONLY)", 1);
+    takes_barriers(s, child, "os.open(f'/proc/self/fd/{p}', os.O_RDONLY)", 1);
+    takes_barriers(s, child, "os.stat('f')", 2);
+    takes_barriers(s, child, "os.open('f', os.O_RDONLY)", 2);
+    /* Nobody waits for the root's attributes, so nothing may rely on them. */
+    takes_barriers(s, child, "os.chmod('.', 0o700); os.stat('.')", 0);
+    takes_barriers(s, child, "os.open('.', os.O_RDONLY)", 1);
+    assert_int_equal(solo_wait(child), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -136,6 +206,8 @@ int main(void)
         ON_A_MOUNT(the_root_shows_each_change_at_once),
         ON_A_MOUNT(the_root_shows_what_others_change),
         ON_A_MOUNT(a_replaced_tree_has_another_root),
+        ON_A_MOUNT(one_barrier_for_a_check_and_what_follows),
+        ON_A_MOUNT(each_look_by_itself_has_its_barrier),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
