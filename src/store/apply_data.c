@@ -27,18 +27,14 @@ static void kill_suid(struct store_attr *attr)
 int apply_data(struct txn *t, const struct inode *inode, const struct command *c,
                struct store_result *r)
 {
-    struct inode after = *inode;
-    if (c->flags & COMMAND_TRUNCATE)
-        after.attr.size_bytes = 0;
-    uint64_t offset = c->flags & COMMAND_APPEND ? after.attr.size_bytes : c->offset;
+    uint64_t end = c->flags & COMMAND_TRUNCATE ? 0 : inode->attr.size_bytes;
+    uint64_t offset = c->flags & COMMAND_APPEND ? end : c->offset;
     if (offset > STORE_MAX_FILE_BYTES || c->data_bytes > STORE_MAX_FILE_BYTES - offset)
         return -EFBIG;
 
-    if (c->flags & COMMAND_TRUNCATE)
-        tree_truncate(t, inode->attr.ino, 0);
-    tree_write(t, inode->attr.ino, offset, c->data, c->data_bytes);
-    if (c->data_bytes && offset + c->data_bytes > after.attr.size_bytes)
-        after.attr.size_bytes = offset + c->data_bytes;
+    struct inode after = *inode;
+    tree_resize(t, &after, end);
+    tree_write(t, &after, offset, c->data, c->data_bytes);
     if (c->flags & COMMAND_KILL_SUID)
         kill_suid(&after.attr);
     apply_touch_data(t, &after.attr);
@@ -149,9 +145,7 @@ int apply_setattr(struct txn *t, const struct command *c, struct store_result *r
 
     struct inode after = before;
     if (c->set & COMMAND_SET_SIZE) {
-        if (c->size < before.attr.size_bytes)
-            tree_truncate(t, c->ino, c->size);
-        after.attr.size_bytes = c->size;
+        tree_resize(t, &after, c->size);
         if (c->flags & COMMAND_KILL_SUID)
             kill_suid(&after.attr);
         apply_touch_data(t, &after.attr);

@@ -123,10 +123,8 @@ int apply_create(struct txn *t, const struct command *c, struct store_result *r)
     uint64_t offset = c->flags & COMMAND_APPEND ? 0 : c->offset;
     if (offset > STORE_MAX_FILE_BYTES || c->data_bytes > STORE_MAX_FILE_BYTES - offset)
         return -EFBIG;
-    if (c->data_bytes) {
-        tree_write(t, c->ino, offset, c->data, c->data_bytes);
-        inode.attr.size_bytes = offset + c->data_bytes;
-    }
+    if (c->data_bytes)
+        tree_write(t, &inode, offset, c->data, c->data_bytes);
     r->offset = offset;
     add_new(t, c, &dir, &inode, r);
     return 0;
@@ -154,8 +152,7 @@ int apply_symlink(struct txn *t, const struct command *c, struct store_result *r
     if (error || found)
         return error ? error : -EEXIST;
     struct inode inode = new_inode(t, c, &dir, S_IFLNK | 0777);
-    tree_write(t, c->ino, 0, c->data, c->data_bytes);
-    inode.attr.size_bytes = c->data_bytes;
+    tree_write(t, &inode, 0, c->data, c->data_bytes);
     add_new(t, c, &dir, &inode, r);
     return 0;
 }
@@ -172,7 +169,7 @@ void apply_keep_orphan(struct txn *t, const struct inode *inode)
         fd = orphans_make_file(t->orphans, attr.ino);
         if (fd < 0)
             return;
-        if (tree_copy_out(t, attr.ino, fd) != 0) {
+        if (tree_copy_out(t, inode, fd) != 0) {
             close(fd);
             return;
         }

@@ -36,21 +36,22 @@ struct install {
 
 /* ---- Files that are open here and go ---- */
 
-typedef void gone_fn(struct install *in, const struct inode *inode);
+typedef void gone_fn(struct install *in, uint64_t ino);
 
-static void keep(struct install *in, const struct inode *inode)
+static void keep(struct install *in, uint64_t ino)
 {
     struct store *s = in->store;
     struct store_attr attr;
+    struct inode inode;
     struct txn t = {.sql = &in->old, .orphans = s->orphans, .stamp = (int64_t)in->state.last_stamp};
-    if (s->options.is_open(s->options.ctx, inode->attr.ino) &&
-        !orphans_getattr(s->orphans, inode->attr.ino, &attr))
-        apply_keep_orphan(&t, inode);
+    if (s->options.is_open(s->options.ctx, ino) && !orphans_getattr(s->orphans, ino, &attr) &&
+        tree_get(&t, ino, &inode))
+        apply_keep_orphan(&t, &inode);
 }
 
-static void let_go(struct install *in, const struct inode *inode)
+static void let_go(struct install *in, uint64_t ino)
 {
-    orphans_release(in->store->orphans, inode->attr.ino);
+    orphans_release(in->store->orphans, ino);
 }
 
 /*
@@ -63,12 +64,11 @@ static int each_gone(struct install *in, gone_fn *gone)
     sqlite3_stmt *new = sql_get(&in->from, SQL_INODE_LIST);
     bool more = sql_step(&in->from, new);
     while (sql_step(&in->old, old)) {
-        struct inode inode;
-        tree_read_inode(old, 1, sql_u64(old, 0), &inode);
-        while (more && sql_u64(new, 0) < inode.attr.ino)
+        uint64_t ino = sql_u64(old, 0);
+        while (more && sql_u64(new, 0) < ino)
             more = sql_step(&in->from, new);
-        if (in->from.error == 0 && !(more && sql_u64(new, 0) == inode.attr.ino))
-            gone(in, &inode);
+        if (in->from.error == 0 && !(more && sql_u64(new, 0) == ino))
+            gone(in, ino);
     }
     sql_done(old);
     sql_done(new);
@@ -168,6 +168,7 @@ static int replace(struct install *in, const char *path)
     int status = open_both(in, path);
     if (status == 0 && in->state.applied_index > s->published.applied_index) {
         status = copy(in);
+        session_table_drop(&s->sessions);
         if (status == 0) {
             store_publish(s, &in->state);
             each_gone(in, keep);

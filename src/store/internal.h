@@ -9,6 +9,7 @@
 #include "store/checkpoint.h"
 #include "store/orphans.h"
 #include "store/readers.h"
+#include "store/session_table.h"
 #include "store/touched.h"
 #include "store/tree.h"
 
@@ -31,9 +32,10 @@ struct store {
     bool copying;
     _Atomic(bool) installing;
 
-    /* The apply thread's: the write-ahead log's length, the batch's touches, room for a decoded
-     * command. */
+    /* The apply thread's: the write-ahead log's length, sessions, the batch's touches, room for a
+     * decoded command. */
     int wal_pages;
+    struct session_table sessions;
     struct touched touched;
     uint32_t groups[COMMAND_MAX_GROUPS];
 };

@@ -28,20 +28,9 @@ static int end(struct store *s, struct sql *sql, int status)
     return error ? error : status;
 }
 
-static bool get_inode(struct sql *sql, uint64_t ino, struct inode *inode)
-{
-    sqlite3_stmt *q = sql_get(sql, SQL_INODE_GET);
-    sql_bind_u64(sql, q, 1, ino);
-    bool found = sql_step(sql, q);
-    if (found)
-        tree_read_inode(q, 0, ino, inode);
-    sql_done(q);
-    return found;
-}
-
 static int get_dir(struct sql *sql, uint64_t ino, struct inode *dir)
 {
-    if (!get_inode(sql, ino, dir))
+    if (!tree_read(sql, ino, dir))
         return -ESTALE;
     return S_ISDIR(dir->attr.mode) ? 0 : -ENOTDIR;
 }
@@ -79,7 +68,7 @@ static int lookup(struct sql *sql, uint64_t parent, const char *name, size_t byt
     int error = get_dir(sql, parent, &dir);
     if (error || bytes == 0 || !is_dots(name, bytes))
         return error ? error : -ENOENT;
-    if (bytes == 2 && !get_inode(sql, dir.dotdot, &dir))
+    if (bytes == 2 && !tree_read(sql, dir.dotdot, &dir))
         return -ESTALE;
     *attr = dir.attr;
     return 0;
@@ -102,7 +91,7 @@ int store_getattr(struct store *s, uint64_t ino, struct store_attr *attr)
     if (!sql)
         return error;
     struct inode inode;
-    bool found = get_inode(sql, ino, &inode);
+    bool found = tree_read(sql, ino, &inode);
     if (found)
         *attr = inode.attr;
     error = end(s, sql, 0);
@@ -111,29 +100,43 @@ int store_getattr(struct store *s, uint64_t ino, struct store_attr *attr)
     return orphans_getattr(s->orphans, ino, attr) ? 0 : -ESTALE;
 }
 
-/* Fills out[0, bytes) from the chunks; what no chunk holds is zero. */
-static void read_chunks(struct sql *sql, uint64_t ino, uint64_t offset, size_t bytes, uint8_t *out)
+/* A place in the content, of which a piece is wanted. */
+struct wanted {
+    uint64_t offset;
+    size_t bytes;
+    uint8_t *out;
+};
+
+static void take_from(const struct wanted *w, uint64_t start, const uint8_t *data, size_t bytes)
 {
-    memset(out, 0, bytes);
-    sqlite3_stmt *q = sql_get(sql, SQL_CHUNK_LIST);
-    sql_bind_u64(sql, q, 1, ino);
-    sql_bind_u64(sql, q, 2, offset / STORE_CHUNK_BYTES);
-    sql_bind_u64(sql, q, 3, (offset + bytes - 1) / STORE_CHUNK_BYTES);
-    while (sql_step(sql, q)) {
-        uint64_t start = sql_u64(q, 0) * STORE_CHUNK_BYTES;
-        uint64_t stop = start + (uint64_t)sqlite3_column_bytes(q, 1);
-        const uint8_t *data = sqlite3_column_blob(q, 1);
-        uint64_t from = start > offset ? start : offset;
-        uint64_t to = stop < offset + bytes ? stop : offset + bytes;
-        if (from < to)
-            memcpy(out + (from - offset), data + (from - start), (size_t)(to - from));
-    }
+    uint64_t stop = start + bytes;
+    uint64_t from = start > w->offset ? start : w->offset;
+    uint64_t to = stop < w->offset + w->bytes ? stop : w->offset + w->bytes;
+    if (from < to)
+        memcpy(w->out + (from - w->offset), data + (from - start), (size_t)(to - from));
+}
+
+/* What no chunk holds is zero. */
+static void read_content(struct sql *sql, const struct inode *inode, const struct wanted *w)
+{
+    memset(w->out, 0, w->bytes);
+    take_from(w, 0, inode->head, inode->head_bytes);
+    if (inode->attr.size_bytes <= TREE_HEAD_BYTES)
+        return; /* there is no more */
+    sqlite3_stmt *q = sql_get(sql, SQL_BODY_LIST);
+    sql_bind_u64(sql, q, 1, inode->attr.ino);
+    sql_bind_u64(sql, q, 2, w->offset / STORE_CHUNK_BYTES);
+    sql_bind_u64(sql, q, 3, (w->offset + w->bytes - 1) / STORE_CHUNK_BYTES);
+    while (sql_step(sql, q))
+        take_from(w, sql_u64(q, 0) * STORE_CHUNK_BYTES, sqlite3_column_blob(q, 1),
+                  (size_t)sqlite3_column_bytes(q, 1));
     sql_done(q);
 }
 
-static int read_file(struct sql *sql, const struct store_attr *attr, uint64_t offset, size_t bytes,
+static int read_file(struct sql *sql, const struct inode *inode, uint64_t offset, size_t bytes,
                      void *out, size_t *got)
 {
+    const struct store_attr *attr = &inode->attr;
     if (S_ISDIR(attr->mode))
         return -EISDIR;
     if (!S_ISREG(attr->mode))
@@ -142,7 +145,7 @@ static int read_file(struct sql *sql, const struct store_attr *attr, uint64_t of
         return 0;
     uint64_t left = attr->size_bytes - offset;
     *got = left < bytes ? (size_t)left : bytes;
-    read_chunks(sql, attr->ino, offset, *got, out);
+    read_content(sql, inode, &(struct wanted){.offset = offset, .bytes = *got, .out = out});
     return 0;
 }
 
@@ -155,11 +158,11 @@ int store_read(struct store *s, uint64_t ino, uint64_t offset, size_t bytes, voi
     if (!sql)
         return error;
     struct inode inode;
-    bool found = get_inode(sql, ino, &inode);
+    bool found = tree_read(sql, ino, &inode);
     int status = 0;
     if (found) {
         *attr = inode.attr;
-        status = read_file(sql, attr, offset, bytes, out, got);
+        status = read_file(sql, &inode, offset, bytes, out, got);
     }
     status = end(s, sql, status);
     if (status || found)
@@ -170,12 +173,13 @@ int store_read(struct store *s, uint64_t ino, uint64_t offset, size_t bytes, voi
 static int read_target(struct sql *sql, uint64_t ino, struct buf **target)
 {
     struct inode inode;
-    if (!get_inode(sql, ino, &inode))
+    if (!tree_read(sql, ino, &inode))
         return -ESTALE;
     if (!S_ISLNK(inode.attr.mode))
         return -EINVAL;
     *target = buf_new((uint32_t)inode.attr.size_bytes);
-    read_chunks(sql, ino, 0, inode.attr.size_bytes, (*target)->data);
+    read_content(sql, &inode,
+                 &(struct wanted){.bytes = inode.attr.size_bytes, .out = (*target)->data});
     return 0;
 }
 

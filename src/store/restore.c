@@ -48,12 +48,12 @@ static int make(const char *made, const char *path)
 /* Its transactions sync the whole file. */
 static int adopt(const char *made, uint64_t incarnation)
 {
-    struct txn t = {0};
+    struct session_table sessions = {0};
     struct sql sql;
+    struct txn t = {.sql = &sql, .sessions = &sessions};
     int status = sql_open(&sql, made, SQLITE_OPEN_READWRITE);
     if (status < 0)
         return status;
-    t.sql = &sql;
     status =
         sql_exec(&sql, "PRAGMA journal_mode=DELETE"); /* no write-ahead log is left beside it */
     if (status == 0)
@@ -61,11 +61,13 @@ static int adopt(const char *made, uint64_t incarnation)
     if (status == 0) {
         sql_begin(&sql, true);
         tree_load_state(&sql, &t.state);
+        session_table_begin(&sessions, &sql);
         session_end_all(&t);
         sql_run(&sql, sql_get(&sql, SQL_CONFIG_DELETE));
         tree_save_state(&t);
         status = sql_end(&sql);
     }
+    session_table_free(&sessions);
     sql_close(&sql);
     return status;
 }
@@ -73,6 +75,13 @@ static int adopt(const char *made, uint64_t incarnation)
 static int put_in_place(const char *made, const char *dir, const char *final)
 {
     return rename(made, final) < 0 ? -errno : file_sync_dir(dir);
+}
+
+static const char *advice(int status)
+{
+    if (status == -EUCLEAN)
+        return "; it is damaged, or no snapshot: take another one";
+    return status == -EPROTO ? "; its format is of another version of raftfs: use that one" : "";
 }
 
 int store_restore(const char *path, const char *dir, uint64_t incarnation,
@@ -100,8 +109,7 @@ int store_restore(const char *path, const char *dir, uint64_t incarnation,
         status = put_in_place(made, dir, final);
     if (status < 0) {
         snprintf(why, STORE_WHY_BYTES, "%s cannot be restored into %s: %s%s", path, dir,
-                 strerror(-status),
-                 status == -EUCLEAN ? "; it is damaged, or no snapshot: take another one" : "");
+                 strerror(-status), advice(status));
         unlink(made);
     }
     return status;

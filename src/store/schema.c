@@ -7,31 +7,40 @@
 
 #include "store/vfs.h"
 
+/*
+ * A row of `progress` with slot 0 is the state; with b = 0 a session, whose id is in a; otherwise a
+ * result of session a with number b. One of a session that is gone, or below its mark, is left
+ * over.
+ */
 static const char tables[] =
     "CREATE TABLE meta(id INTEGER PRIMARY KEY CHECK(id=1), format INTEGER NOT NULL,"
     " incarnation INTEGER NOT NULL);"
-    "CREATE TABLE state(id INTEGER PRIMARY KEY CHECK(id=1), applied_index INTEGER NOT NULL,"
-    " applied_term INTEGER NOT NULL, last_stamp INTEGER NOT NULL, next_cookie INTEGER NOT NULL,"
-    " next_session INTEGER NOT NULL, keys INTEGER NOT NULL, bytes INTEGER NOT NULL,"
-    " inodes INTEGER NOT NULL, fingerprint INTEGER NOT NULL);"
+    "CREATE TABLE progress(slot INTEGER PRIMARY KEY, a INTEGER, b INTEGER, c INTEGER, d INTEGER,"
+    " e INTEGER, f INTEGER, g INTEGER, h INTEGER, i INTEGER);"
     "CREATE TABLE config(id INTEGER PRIMARY KEY CHECK(id=1), log_index INTEGER NOT NULL,"
     " data BLOB NOT NULL);"
     "CREATE TABLE inode(ino INTEGER PRIMARY KEY, mode INTEGER NOT NULL, uid INTEGER NOT NULL,"
     " gid INTEGER NOT NULL, nlink INTEGER NOT NULL, size INTEGER NOT NULL,"
     " atime INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL,"
-    " version INTEGER NOT NULL, dotdot INTEGER NOT NULL);"
+    " version INTEGER NOT NULL, dotdot INTEGER NOT NULL, head BLOB NOT NULL);"
     "CREATE TABLE dentry(parent INTEGER NOT NULL, name BLOB NOT NULL, ino INTEGER NOT NULL,"
     " cookie INTEGER NOT NULL, PRIMARY KEY(parent, name)) WITHOUT ROWID;"
     "CREATE UNIQUE INDEX dentry_order ON dentry(parent, cookie, ino);"
-    "CREATE TABLE chunk(ino INTEGER NOT NULL, n INTEGER NOT NULL, hash INTEGER NOT NULL,"
+    "CREATE TABLE body(ino INTEGER NOT NULL, n INTEGER NOT NULL, hash INTEGER NOT NULL,"
     " data BLOB NOT NULL, PRIMARY KEY(ino, n)) WITHOUT ROWID;"
-    "CREATE TABLE session(id INTEGER PRIMARY KEY, incarnation INTEGER NOT NULL,"
-    " boot INTEGER NOT NULL, lowest INTEGER NOT NULL);"
-    "CREATE INDEX session_owner ON session(incarnation);"
-    "CREATE TABLE result(session INTEGER NOT NULL, seq INTEGER NOT NULL,"
-    " status INTEGER NOT NULL, ino INTEGER NOT NULL, data_offset INTEGER NOT NULL,"
-    " PRIMARY KEY(session, seq)) WITHOUT ROWID;"
-    "INSERT INTO state VALUES(1, 0, 0, 0, 1, 1, 0, 0, 0, 0);";
+    "CREATE VIEW state AS SELECT a AS applied_index, b AS applied_term, c AS last_stamp,"
+    " d AS next_cookie, e AS next_session, f AS keys, g AS bytes, h AS inodes, i AS fingerprint"
+    " FROM progress WHERE slot = 0;"
+    "CREATE VIEW session AS SELECT a AS id, max(CASE b WHEN 0 THEN d END) AS incarnation,"
+    " max(CASE b WHEN 0 THEN e END) AS boot, max(c) AS lowest,"
+    " max(CASE b WHEN 0 THEN slot END) AS slot"
+    " FROM progress WHERE slot > 0 GROUP BY a HAVING min(b) = 0;"
+    "CREATE VIEW result AS SELECT p.a AS session, p.b AS seq, p.d AS status, p.e AS ino,"
+    " p.f AS data_offset, p.slot AS slot FROM progress p JOIN session s ON s.id = p.a"
+    " WHERE p.slot > 0 AND p.b > 0 AND p.b >= s.lowest;"
+    "CREATE VIEW chunk AS SELECT ino, 0 AS n, head AS data FROM inode WHERE length(head) > 0"
+    " UNION ALL SELECT ino, n, data FROM body;"
+    "INSERT INTO progress VALUES(0, 0, 0, 0, 1, 1, 0, 0, 0, 0);";
 
 /* In one transaction. */
 static int run_both(struct sql *sql, const char *first, const char *second)
@@ -113,8 +122,9 @@ int schema_check(struct sql *sql, const char *path, uint64_t incarnation, char w
     }
     if (meta.format != SCHEMA_FORMAT) {
         snprintf(why, STORE_WHY_BYTES,
-                 "%s has format %llu and this program knows format %d; run the newer raftfs", path,
-                 (unsigned long long)meta.format, SCHEMA_FORMAT);
+                 "%s has format %llu and this program knows format %d; run the %s raftfs", path,
+                 (unsigned long long)meta.format, SCHEMA_FORMAT,
+                 meta.format > SCHEMA_FORMAT ? "newer" : "older");
         return -EPROTO;
     }
     if (meta.incarnation != incarnation && meta.incarnation != 0) {

@@ -2,17 +2,23 @@
 /*
  * schema.h - the tables of store.db, and making or checking them.
  *
- *     meta     what never changes: format version, incarnation (0: nobody's yet, as in a snapshot)
- *     state    one row, rewritten by every batch: applied index and term, the last stamp, counters,
- *              totals, fingerprint
- *     config   the configuration that was applied last, as the log holds it
- *     inode    attributes; `dotdot` is a directory's parent
- *     dentry   (parent, name) -> inode; `cookie` orders a directory for readdir and never changes
- *     chunk    content of files and symlinks, STORE_CHUNK_BYTES a row; a missing row or tail reads
- *              as zeroes
- *     session  (incarnation, boot), and the lowest sequence number that it still waits for
- *     result   what a session's commands came to, for the ones that are sent again
- *     snapshot only in a snapshot: its id
+ *     meta      what never changes: format version, incarnation (0: nobody's yet, as in a snapshot)
+ *     progress  how far applying got: the state, sessions and results, each in a row with a slot
+ *     config    the configuration that was applied last, as the log holds it
+ *     inode     attributes; `dotdot` is a directory's parent; `head` is the content's first chunk,
+ *               as long as that has no more than TREE_HEAD_BYTES
+ *     body      all other content of files and symlinks, a chunk of STORE_CHUNK_BYTES a row
+ *     dentry    (parent, name) -> inode; `cookie` orders a directory for readdir and never changes
+ *     snapshot  only in a snapshot: its id
+ *
+ * What a small change rewrites lies together, because each batch costs the pages that it touches:
+ * an inode with its small content on one, all of a batch's progress on another. What the parts mean
+ * is shown by views, which are not for the busy:
+ *
+ *     state     applied index and term, the last stamp, counters, totals, fingerprint; slot 0
+ *     session   (incarnation, boot), and the lowest sequence number that it still waits for
+ *     result    what a session's commands came to, for the ones that are sent again
+ *     chunk     all content; a missing row or tail reads as zeroes
  */
 #ifndef RAFTFS_STORE_SCHEMA_H
 #define RAFTFS_STORE_SCHEMA_H
@@ -22,7 +28,7 @@
 #include "store/sql.h"
 #include "store/store.h"
 
-enum { SCHEMA_FORMAT = 1 };
+enum { SCHEMA_FORMAT = 2 };
 
 /* Makes the tables in an empty database. 0 or a negative errno. */
 int schema_create(struct sql *sql, uint64_t incarnation);
@@ -37,7 +43,7 @@ struct schema_meta {
 int schema_read_meta(struct sql *sql, struct schema_meta *meta);
 
 /*
- * 0; -EPROTO (newer format, or not ours), -ESTALE (another incarnation), other errors; with why. A
+ * 0; -EPROTO (another format), -ESTALE (another incarnation), other errors; with why. A
  * store that is nobody's yet is claimed.
  */
 int schema_check(struct sql *sql, const char *path, uint64_t incarnation,

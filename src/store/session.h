@@ -9,6 +9,7 @@
 #define RAFTFS_STORE_SESSION_H
 
 #include "store/command.h"
+#include "store/session_table.h"
 #include "store/tree.h"
 
 /* COMMAND_SESSION: opens the session and ends those of earlier boots. A negative errno or 0. */

@@ -13,7 +13,8 @@ enum { SNAPSHOT_PATH_BYTES = 4096, SNAPSHOT_MOST_LISTED = 64 };
 
 void snapshot_path(char path[SNAPSHOT_PATH_BYTES], const char *dir, const char *name);
 
-/* What the file holds, by its own word. 0 or a negative errno: -EUCLEAN, -EPROTO (newer format). */
+/* What the file holds, by its own word. 0 or a negative errno: -EUCLEAN, -EPROTO (another format).
+ */
 int snapshot_look(const char *path, struct snapshot *out);
 
 /* All that can be read, newest first: their number or a negative errno. Others are reported. */

@@ -19,6 +19,9 @@
 #define BUSY_MS 10000
 
 #define INODE_COLUMNS "mode, uid, gid, nlink, size, atime, mtime, ctime, version, dotdot"
+#define INODE_SETS                                                                            \
+    "mode=?2, uid=?3, gid=?4, nlink=?5, size=?6, atime=?7, mtime=?8, ctime=?9, version=?10, " \
+    "dotdot=?11"
 
 static const char *const texts[SQL_STATEMENTS] = {
     [SQL_BEGIN] = "BEGIN",
@@ -26,22 +29,26 @@ static const char *const texts[SQL_STATEMENTS] = {
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",
 
-    [SQL_STATE_GET] = "SELECT applied_index, applied_term, last_stamp, next_cookie, next_session, "
-                      "keys, bytes, inodes, fingerprint FROM state",
-    [SQL_STATE_PUT] = "UPDATE state SET applied_index=?1, applied_term=?2, last_stamp=?3, "
-                      "next_cookie=?4, next_session=?5, keys=?6, bytes=?7, inodes=?8, "
-                      "fingerprint=?9",
+    [SQL_STATE_GET] = "SELECT a, b, c, d, e, f, g, h, i FROM progress WHERE slot=0",
+    [SQL_STATE_PUT] = "UPDATE progress SET a=?1, b=?2, c=?3, d=?4, e=?5, f=?6, g=?7, h=?8, i=?9 "
+                      "WHERE slot=0",
+    [SQL_PROGRESS_PUT] =
+        "REPLACE INTO progress(slot, a, b, c, d, e, f) VALUES(?1,?2,?3,?4,?5,?6,?7)",
+    [SQL_PROGRESS_DELETE] = "DELETE FROM progress WHERE slot=?1",
+    [SQL_SESSION_LIST] = "SELECT id, incarnation, boot, lowest, slot FROM session",
+    [SQL_RESULT_LIST] = "SELECT session, seq, status, ino, data_offset, slot FROM result",
+
     [SQL_CONFIG_GET] = "SELECT log_index, data FROM config",
     [SQL_CONFIG_PUT] = "REPLACE INTO config(id, log_index, data) VALUES(1, ?1, ?2)",
     [SQL_CONFIG_DELETE] = "DELETE FROM config",
 
-    [SQL_INODE_GET] = "SELECT " INODE_COLUMNS " FROM inode WHERE ino=?1",
-    [SQL_INODE_PUT] = "INSERT INTO inode(ino, " INODE_COLUMNS ") "
-                      "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11) "
-                      "ON CONFLICT(ino) DO UPDATE SET mode=?2, uid=?3, gid=?4, nlink=?5, size=?6, "
-                      "atime=?7, mtime=?8, ctime=?9, version=?10, dotdot=?11",
+    [SQL_INODE_GET] = "SELECT " INODE_COLUMNS ", head FROM inode WHERE ino=?1",
+    [SQL_INODE_ADD] = "INSERT INTO inode(ino, " INODE_COLUMNS ", head) "
+                      "VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
+    [SQL_INODE_UPDATE] = "UPDATE inode SET " INODE_SETS " WHERE ino=?1",
+    [SQL_INODE_UPDATE_HEAD] = "UPDATE inode SET " INODE_SETS ", head=?12 WHERE ino=?1",
     [SQL_INODE_DELETE] = "DELETE FROM inode WHERE ino=?1",
-    [SQL_INODE_LIST] = "SELECT ino, " INODE_COLUMNS " FROM inode ORDER BY ino",
+    [SQL_INODE_LIST] = "SELECT ino FROM inode ORDER BY ino",
 
     [SQL_DENTRY_GET] = "SELECT ino, cookie FROM dentry WHERE parent=?1 AND name=?2",
     [SQL_DENTRY_PUT] = "INSERT INTO dentry(parent, name, ino, cookie) VALUES(?1,?2,?3,?4)",
@@ -53,23 +60,11 @@ static const char *const texts[SQL_STATEMENTS] = {
     [SQL_LOOKUP] = "SELECT i.ino, " INODE_COLUMNS " FROM dentry d JOIN inode i ON i.ino = d.ino "
                    "WHERE d.parent=?1 AND d.name=?2",
 
-    [SQL_CHUNK_GET] = "SELECT hash, data FROM chunk WHERE ino=?1 AND n=?2",
-    [SQL_CHUNK_LIST] = "SELECT n, data FROM chunk WHERE ino=?1 AND n BETWEEN ?2 AND ?3",
-    [SQL_CHUNK_PUT] = "REPLACE INTO chunk(ino, n, hash, data) VALUES(?1,?2,?3,?4)",
-    [SQL_CHUNK_HASHES] = "SELECT hash FROM chunk WHERE ino=?1 AND n>=?2",
-    [SQL_CHUNK_DELETE_FROM] = "DELETE FROM chunk WHERE ino=?1 AND n>=?2",
-
-    [SQL_SESSION_GET] = "SELECT incarnation, boot, lowest FROM session WHERE id=?1",
-    [SQL_SESSION_PUT] = "REPLACE INTO session(id, incarnation, boot, lowest) VALUES(?1,?2,?3,?4)",
-    [SQL_SESSION_LIST] = "SELECT id, boot, lowest FROM session WHERE incarnation=?1",
-    [SQL_SESSION_ANY] = "SELECT id, incarnation, boot, lowest FROM session LIMIT 1",
-    [SQL_SESSION_DELETE] = "DELETE FROM session WHERE id=?1",
-    [SQL_RESULT_GET] = "SELECT status, ino, data_offset FROM result WHERE session=?1 AND seq=?2",
-    [SQL_RESULT_PUT] = "INSERT INTO result(session, seq, status, ino, data_offset) "
-                       "VALUES(?1,?2,?3,?4,?5)",
-    [SQL_RESULT_BELOW] =
-        "SELECT seq, status, ino, data_offset FROM result WHERE session=?1 AND seq<?2",
-    [SQL_RESULT_DELETE_BELOW] = "DELETE FROM result WHERE session=?1 AND seq<?2",
+    [SQL_BODY_GET] = "SELECT hash, data FROM body WHERE ino=?1 AND n=?2",
+    [SQL_BODY_LIST] = "SELECT n, data FROM body WHERE ino=?1 AND n BETWEEN ?2 AND ?3",
+    [SQL_BODY_PUT] = "REPLACE INTO body(ino, n, hash, data) VALUES(?1,?2,?3,?4)",
+    [SQL_BODY_HASHES] = "SELECT hash FROM body WHERE ino=?1 AND n BETWEEN ?2 AND ?3",
+    [SQL_BODY_DELETE] = "DELETE FROM body WHERE ino=?1 AND n BETWEEN ?2 AND ?3",
 };
 
 int sql_errno(int rc)

@@ -2,10 +2,10 @@
 /*
  * Opening and closing the store, and applying batches.
  *
- * A batch is one transaction: its entries' changes and the row `state`, whose applied index says
- * how far it got. Either all of it is in the database or none of it; after a crash the rest comes
- * out of the Raft log again. The state in memory is a copy that is thrown away if the transaction
- * fails, and published once it is visible to queries.
+ * A batch is one transaction: its entries' changes and the state, whose applied index says how far
+ * it got. Either all of it is in the database or none of it; after a crash the rest comes out of
+ * the Raft log again. The state and the sessions in memory are copies that are thrown away if the
+ * transaction fails; the state is published once it is visible to queries.
  */
 #include <assert.h>
 #include <errno.h>
@@ -176,6 +176,7 @@ void store_close(struct store *s)
     pthread_cond_destroy(&s->copy_changed);
     pthread_mutex_destroy(&s->copy_lock);
     touched_free(&s->touched);
+    session_table_free(&s->sessions);
     pthread_mutex_destroy(&s->published_lock);
     memory_free(s);
 }
@@ -249,18 +250,23 @@ int store_apply(struct store *s, const struct store_entry *entries, uint32_t cou
 {
     struct txn t = {.sql = &s->writer,
                     .state = s->published,
+                    .sessions = &s->sessions,
                     .orphans = s->orphans,
                     .touched = s->options.touched ? &s->touched : NULL,
                     .is_open = s->options.is_open,
                     .is_open_ctx = s->options.ctx};
     s->touched.count = 0;
     sql_begin(&s->writer, true);
+    session_table_begin(&s->sessions, &s->writer);
     for (uint32_t i = 0; i < count && s->writer.error == 0; i++)
         apply_entry(s, &t, &entries[i], &results[i]);
+    session_table_save(&s->sessions, &s->writer);
     tree_save_state(&t);
     int error = sql_end(&s->writer);
-    if (error)
+    if (error) {
+        session_table_drop(&s->sessions);
         return error;
+    }
     store_publish(s, &t.state);
     if (s->touched.count)
         s->options.touched(s->options.ctx, s->touched.items, s->touched.count);

@@ -72,8 +72,8 @@ struct store_options {
 };
 
 /*
- * 0, or a negative errno with one line in `why`: -ENOENT, -ESTALE (another incarnation), -EPROTO (a
- * newer format), -EUCLEAN (corrupt).
+ * 0, or a negative errno with one line in `why`: -ENOENT, -ESTALE (another incarnation), -EPROTO
+ * (another format), -EUCLEAN (corrupt).
  */
 int store_open(const struct store_options *options, struct store **out, char why[STORE_WHY_BYTES]);
 

@@ -11,7 +11,7 @@
 #include "base/bytes.h"
 #include "store/touched.h"
 
-enum { ROW_FIELDS = 12 };
+enum { ROW_FIELDS = 12, INODE_FIELDS = 11, HEAD_PARAMETER = 12, HEAD_COLUMN = 10 };
 
 uint64_t tree_row_hash(enum tree_row kind, const uint64_t *fields, size_t count, const void *tail,
                        size_t tail_bytes)
@@ -85,20 +85,29 @@ void tree_read_inode(sqlite3_stmt *s, int column, uint64_t ino, struct inode *in
                                       .ctime_ns = (int64_t)sql_u64(s, column + 7),
                                       .version = sql_u64(s, column + 8)};
     inode->dotdot = sql_u64(s, column + 9);
+    inode->head_bytes = 0;
 }
 
-bool tree_get(struct txn *t, uint64_t ino, struct inode *inode)
+bool tree_read(struct sql *sql, uint64_t ino, struct inode *inode)
 {
-    sqlite3_stmt *s = sql_get(t->sql, SQL_INODE_GET);
-    sql_bind_u64(t->sql, s, 1, ino);
-    bool found = sql_step(t->sql, s);
-    if (found)
+    sqlite3_stmt *s = sql_get(sql, SQL_INODE_GET);
+    sql_bind_u64(sql, s, 1, ino);
+    bool found = sql_step(sql, s);
+    if (found) {
         tree_read_inode(s, 0, ino, inode);
+        size_t bytes = (size_t)sqlite3_column_bytes(s, HEAD_COLUMN);
+        inode->head_bytes = (uint16_t)(bytes < TREE_HEAD_BYTES ? bytes : TREE_HEAD_BYTES);
+        if (bytes)
+            memcpy(inode->head, sqlite3_column_blob(s, HEAD_COLUMN), inode->head_bytes);
+    }
     sql_done(s);
     return found;
 }
 
-enum { INODE_FIELDS = 11 };
+bool tree_get(struct txn *t, uint64_t ino, struct inode *inode)
+{
+    return tree_read(t->sql, ino, inode);
+}
 
 static void inode_fields(const struct inode *inode, uint64_t fields[INODE_FIELDS])
 {
@@ -117,6 +126,12 @@ static void inode_fields(const struct inode *inode, uint64_t fields[INODE_FIELDS
     memcpy(fields, row, sizeof(row));
 }
 
+static uint64_t chunk_hash(uint64_t ino, uint64_t n, const void *data, size_t bytes)
+{
+    const uint64_t fields[] = {ino, n};
+    return tree_row_hash(TREE_ROW_CHUNK, fields, 2, data, bytes);
+}
+
 /* Counts the inode in the totals and the fingerprint; `sign` is 1 or -1. */
 static void count_inode(struct txn *t, const struct inode *inode, int sign)
 {
@@ -124,6 +139,8 @@ static void count_inode(struct txn *t, const struct inode *inode, int sign)
     inode_fields(inode, fields);
     uint64_t by = (uint64_t)sign;
     t->state.fingerprint += by * tree_row_hash(TREE_ROW_INODE, fields, INODE_FIELDS, NULL, 0);
+    if (inode->head_bytes)
+        t->state.fingerprint += by * chunk_hash(inode->attr.ino, 0, inode->head, inode->head_bytes);
     t->state.inodes += by;
     if (!S_ISDIR(inode->attr.mode)) {
         t->state.keys += by;
@@ -131,25 +148,29 @@ static void count_inode(struct txn *t, const struct inode *inode, int sign)
     }
 }
 
-static void put_inode(struct txn *t, const struct inode *inode)
+static void put_inode(struct txn *t, enum sql_statement how, const struct inode *inode)
 {
     uint64_t fields[INODE_FIELDS];
     inode_fields(inode, fields);
-    sqlite3_stmt *s = sql_get(t->sql, SQL_INODE_PUT);
+    sqlite3_stmt *s = sql_get(t->sql, how);
     for (int i = 0; i < INODE_FIELDS; i++)
         sql_bind_u64(t->sql, s, i + 1, fields[i]);
+    if (how != SQL_INODE_UPDATE)
+        sql_bind_blob(t->sql, s, HEAD_PARAMETER, inode->head, inode->head_bytes);
     sql_run(t->sql, s);
 }
 
 void tree_add(struct txn *t, const struct inode *inode)
 {
-    put_inode(t, inode);
+    put_inode(t, SQL_INODE_ADD, inode);
     count_inode(t, inode, 1);
 }
 
 void tree_update(struct txn *t, const struct inode *before, const struct inode *after)
 {
-    put_inode(t, after);
+    bool same = before->head_bytes == after->head_bytes &&
+                memcmp(before->head, after->head, after->head_bytes) == 0;
+    put_inode(t, same ? SQL_INODE_UPDATE : SQL_INODE_UPDATE_HEAD, after);
     count_inode(t, before, -1);
     count_inode(t, after, 1);
     touch_inode(t, after->attr.ino, false);
@@ -157,8 +178,9 @@ void tree_update(struct txn *t, const struct inode *before, const struct inode *
 
 void tree_remove(struct txn *t, const struct inode *inode)
 {
+    struct inode gone = *inode;
     if (!S_ISDIR(inode->attr.mode))
-        tree_truncate(t, inode->attr.ino, 0);
+        tree_resize(t, &gone, 0);
     sqlite3_stmt *s = sql_get(t->sql, SQL_INODE_DELETE);
     sql_bind_u64(t->sql, s, 1, inode->attr.ino);
     sql_run(t->sql, s);
@@ -221,28 +243,32 @@ bool tree_is_empty(struct txn *t, uint64_t dir)
 /* ---- Content ---- */
 
 /*
- * A chunk as it is in the store: `bytes` of it are there, the rest reads as zeroes. Its hash stands
- * in the row, so that dropping a chunk need not read it.
+ * A chunk as it is in the store: `bytes` of it are there, the rest reads as zeroes. In a row of
+ * `body` its hash stands too, so that dropping it need not read it. No chunk reaches beyond the
+ * file's size, so a file within the head has no such row, and behind the end there is none.
  */
 struct chunk {
-    uint64_t ino;
     uint64_t n;
-    uint64_t hash;
+    bool in_body;
+    uint64_t hash; /* in the body */
     size_t bytes;
     uint8_t data[STORE_CHUNK_BYTES];
 };
 
-static void get_chunk(struct txn *t, struct chunk *chunk, uint64_t ino, uint64_t n)
+static bool has_body(const struct inode *inode, uint64_t from)
 {
-    chunk->ino = ino;
-    chunk->n = n;
-    chunk->hash = 0;
-    chunk->bytes = 0;
-    sqlite3_stmt *s = sql_get(t->sql, SQL_CHUNK_GET);
+    return inode->attr.size_bytes > TREE_HEAD_BYTES &&
+           from * STORE_CHUNK_BYTES < inode->attr.size_bytes;
+}
+
+static void get_from_body(struct txn *t, struct chunk *chunk, uint64_t ino)
+{
+    sqlite3_stmt *s = sql_get(t->sql, SQL_BODY_GET);
     sql_bind_u64(t->sql, s, 1, ino);
-    sql_bind_u64(t->sql, s, 2, n);
+    sql_bind_u64(t->sql, s, 2, chunk->n);
     if (sql_step(t->sql, s)) {
         size_t bytes = (size_t)sqlite3_column_bytes(s, 1);
+        chunk->in_body = true;
         chunk->hash = sql_u64(s, 0);
         chunk->bytes = bytes < STORE_CHUNK_BYTES ? bytes : STORE_CHUNK_BYTES;
         if (chunk->bytes)
@@ -251,46 +277,27 @@ static void get_chunk(struct txn *t, struct chunk *chunk, uint64_t ino, uint64_t
     sql_done(s);
 }
 
-static void put_chunk(struct txn *t, struct chunk *chunk)
+static void get_chunk(struct txn *t, struct chunk *chunk, const struct inode *inode, uint64_t n)
 {
-    const uint64_t fields[] = {chunk->ino, chunk->n};
-    uint64_t hash = tree_row_hash(TREE_ROW_CHUNK, fields, 2, chunk->data, chunk->bytes);
-    sqlite3_stmt *s = sql_get(t->sql, SQL_CHUNK_PUT);
-    sql_bind_u64(t->sql, s, 1, chunk->ino);
-    sql_bind_u64(t->sql, s, 2, chunk->n);
-    sql_bind_u64(t->sql, s, 3, hash);
-    sql_bind_blob(t->sql, s, 4, chunk->data, chunk->bytes);
-    sql_run(t->sql, s);
-    t->state.fingerprint += hash - chunk->hash;
-    chunk->hash = hash;
-}
-
-void tree_write(struct txn *t, uint64_t ino, uint64_t offset, const void *data, size_t bytes)
-{
-    struct chunk chunk;
-    const uint8_t *from = data;
-    touch_inode(t, ino, true);
-    while (bytes > 0) {
-        size_t at = (size_t)(offset % STORE_CHUNK_BYTES);
-        size_t n = STORE_CHUNK_BYTES - at < bytes ? STORE_CHUNK_BYTES - at : bytes;
-        get_chunk(t, &chunk, ino, offset / STORE_CHUNK_BYTES);
-        if (chunk.bytes < at)
-            memset(chunk.data + chunk.bytes, 0, at - chunk.bytes);
-        memcpy(chunk.data + at, from, n);
-        if (chunk.bytes < at + n)
-            chunk.bytes = at + n;
-        put_chunk(t, &chunk);
-        from += n;
-        offset += n;
-        bytes -= n;
+    chunk->n = n;
+    chunk->in_body = false;
+    chunk->hash = 0;
+    chunk->bytes = 0;
+    if (n == 0 && inode->head_bytes) {
+        chunk->bytes = inode->head_bytes;
+        memcpy(chunk->data, inode->head, chunk->bytes);
+    } else if (has_body(inode, n)) {
+        get_from_body(t, chunk, inode->attr.ino);
     }
 }
 
-static void drop_chunks(struct txn *t, uint64_t ino, uint64_t from)
+/* Chunks from the first to the last of these go. */
+static void drop_body(struct txn *t, uint64_t ino, uint64_t first, uint64_t last)
 {
-    sqlite3_stmt *s = sql_get(t->sql, SQL_CHUNK_HASHES);
+    sqlite3_stmt *s = sql_get(t->sql, SQL_BODY_HASHES);
     sql_bind_u64(t->sql, s, 1, ino);
-    sql_bind_u64(t->sql, s, 2, from);
+    sql_bind_u64(t->sql, s, 2, first);
+    sql_bind_u64(t->sql, s, 3, last);
     bool any = false;
     while (sql_step(t->sql, s)) {
         t->state.fingerprint -= sql_u64(s, 0);
@@ -299,43 +306,109 @@ static void drop_chunks(struct txn *t, uint64_t ino, uint64_t from)
     sql_done(s);
     if (!any)
         return;
-    s = sql_get(t->sql, SQL_CHUNK_DELETE_FROM);
+    s = sql_get(t->sql, SQL_BODY_DELETE);
     sql_bind_u64(t->sql, s, 1, ino);
-    sql_bind_u64(t->sql, s, 2, from);
+    sql_bind_u64(t->sql, s, 2, first);
+    sql_bind_u64(t->sql, s, 3, last);
     sql_run(t->sql, s);
 }
 
+static void put_in_body(struct txn *t, const struct chunk *chunk, uint64_t ino)
+{
+    uint64_t hash = chunk_hash(ino, chunk->n, chunk->data, chunk->bytes);
+    sqlite3_stmt *s = sql_get(t->sql, SQL_BODY_PUT);
+    sql_bind_u64(t->sql, s, 1, ino);
+    sql_bind_u64(t->sql, s, 2, chunk->n);
+    sql_bind_u64(t->sql, s, 3, hash);
+    sql_bind_blob(t->sql, s, 4, chunk->data, chunk->bytes);
+    sql_run(t->sql, s);
+    t->state.fingerprint += hash - chunk->hash;
+}
+
+/* The first one goes into the head, or out of it, by its size. */
+static void put_chunk(struct txn *t, const struct chunk *chunk, struct inode *inode)
+{
+    bool fits = chunk->n == 0 && chunk->bytes <= TREE_HEAD_BYTES;
+    if (chunk->n == 0)
+        inode->head_bytes = fits ? (uint16_t)chunk->bytes : 0;
+    if (!fits) {
+        put_in_body(t, chunk, inode->attr.ino);
+        return;
+    }
+    memcpy(inode->head, chunk->data, chunk->bytes);
+    if (chunk->in_body)
+        drop_body(t, inode->attr.ino, 0, 0);
+}
+
+void tree_write(struct txn *t, struct inode *inode, uint64_t offset, const void *data, size_t bytes)
+{
+    struct chunk chunk;
+    const uint8_t *from = data;
+    touch_inode(t, inode->attr.ino, true);
+    while (bytes > 0) {
+        size_t at = (size_t)(offset % STORE_CHUNK_BYTES);
+        size_t n = STORE_CHUNK_BYTES - at < bytes ? STORE_CHUNK_BYTES - at : bytes;
+        get_chunk(t, &chunk, inode, offset / STORE_CHUNK_BYTES);
+        if (chunk.bytes < at)
+            memset(chunk.data + chunk.bytes, 0, at - chunk.bytes);
+        memcpy(chunk.data + at, from, n);
+        if (chunk.bytes < at + n)
+            chunk.bytes = at + n;
+        put_chunk(t, &chunk, inode);
+        from += n;
+        offset += n;
+        bytes -= n;
+        if (inode->attr.size_bytes < offset)
+            inode->attr.size_bytes = offset;
+    }
+}
+
 /* What lies behind the new end must not show again when the file grows, so it is cut off. */
-void tree_truncate(struct txn *t, uint64_t ino, uint64_t size_bytes)
+static void cut(struct txn *t, struct inode *inode, uint64_t size_bytes)
 {
     uint64_t last = size_bytes / STORE_CHUNK_BYTES;
     size_t kept = (size_t)(size_bytes % STORE_CHUNK_BYTES);
-    touch_inode(t, ino, true);
-    drop_chunks(t, ino, kept ? last + 1 : last);
+    uint64_t dropped = kept ? last + 1 : last;
+    touch_inode(t, inode->attr.ino, true);
+    if (dropped == 0)
+        inode->head_bytes = 0;
+    if (has_body(inode, dropped))
+        drop_body(t, inode->attr.ino, dropped, INT64_MAX);
     if (!kept)
         return;
     struct chunk chunk;
-    get_chunk(t, &chunk, ino, last);
+    get_chunk(t, &chunk, inode, last);
     if (chunk.bytes <= kept)
         return;
     chunk.bytes = kept;
-    put_chunk(t, &chunk);
+    put_chunk(t, &chunk, inode);
 }
 
-int tree_copy_out(struct txn *t, uint64_t ino, int fd)
+void tree_resize(struct txn *t, struct inode *inode, uint64_t size_bytes)
 {
-    sqlite3_stmt *s = sql_get(t->sql, SQL_CHUNK_LIST);
-    sql_bind_u64(t->sql, s, 1, ino);
+    if (size_bytes < inode->attr.size_bytes)
+        cut(t, inode, size_bytes);
+    inode->attr.size_bytes = size_bytes;
+}
+
+static int write_out(int fd, const void *data, size_t bytes, uint64_t at)
+{
+    ssize_t n = pwrite(fd, data, bytes, (off_t)at);
+    if (n == (ssize_t)bytes)
+        return 0;
+    return n < 0 ? -errno : -ENOSPC;
+}
+
+int tree_copy_out(struct txn *t, const struct inode *inode, int fd)
+{
+    int error = write_out(fd, inode->head, inode->head_bytes, 0);
+    sqlite3_stmt *s = sql_get(t->sql, SQL_BODY_LIST);
+    sql_bind_u64(t->sql, s, 1, inode->attr.ino);
     sql_bind_u64(t->sql, s, 2, 0);
     sql_bind_u64(t->sql, s, 3, INT64_MAX);
-    int error = 0;
-    while (error == 0 && sql_step(t->sql, s)) {
-        size_t bytes = (size_t)sqlite3_column_bytes(s, 1);
-        off_t at = (off_t)(sql_u64(s, 0) * STORE_CHUNK_BYTES);
-        ssize_t n = pwrite(fd, sqlite3_column_blob(s, 1), bytes, at);
-        if (n != (ssize_t)bytes)
-            error = n < 0 ? -errno : -ENOSPC;
-    }
+    while (error == 0 && sql_step(t->sql, s))
+        error = write_out(fd, sqlite3_column_blob(s, 1), (size_t)sqlite3_column_bytes(s, 1),
+                          sql_u64(s, 0) * STORE_CHUNK_BYTES);
     sql_done(s);
     return error;
 }

@@ -15,7 +15,7 @@
 #include "store/sql.h"
 #include "store/store.h"
 
-/* The row `state`: in memory on the apply thread, on disk with every batch. */
+/* The state's row: in memory on the apply thread, on disk with every batch. */
 struct store_state {
     uint64_t applied_index;
     uint64_t applied_term;
@@ -29,12 +29,14 @@ struct store_state {
 };
 
 struct orphans;
+struct session_table;
 struct touched;
 
 /* One batch being applied. */
 struct txn {
     struct sql *sql;
     struct store_state state;
+    struct session_table *sessions;
     struct orphans *orphans;
     struct touched *touched;                  /* NULL: nobody wants to know */
     bool (*is_open)(void *ctx, uint64_t ino); /* store_options.is_open */
@@ -43,9 +45,17 @@ struct txn {
     int64_t stamp;  /* its time, above every earlier one */
 };
 
+/*
+ * An inode's row. The content's first chunk stands in it as long as it is short, so that changing a
+ * small file changes one row.
+ */
+enum { TREE_HEAD_BYTES = 1024 };
+
 struct inode {
     struct store_attr attr;
     uint64_t dotdot; /* of a directory: its parent; otherwise 0 */
+    uint16_t head_bytes;
+    uint8_t head[TREE_HEAD_BYTES];
 };
 
 struct dentry {
@@ -70,7 +80,7 @@ enum tree_row {
 uint64_t tree_row_hash(enum tree_row kind, const uint64_t *fields, size_t count, const void *tail,
                        size_t tail_bytes);
 
-/* Reads the row `state`; at open, and after a rollback. */
+/* Reads the state's row. */
 void tree_load_state(struct sql *sql, struct store_state *state);
 void tree_save_state(struct txn *t);
 
@@ -84,14 +94,21 @@ void tree_link(struct txn *t, uint64_t parent, struct name name, uint64_t ino);
 void tree_unlink(struct txn *t, uint64_t parent, struct name name, const struct dentry *dentry);
 bool tree_is_empty(struct txn *t, uint64_t dir);
 
-/* Content. The inode's size is the caller's to keep, by what these are told. */
-void tree_write(struct txn *t, uint64_t ino, uint64_t offset, const void *data, size_t bytes);
-void tree_truncate(struct txn *t, uint64_t ino, uint64_t size_bytes);
+/*
+ * Content. The inode's size and head change in memory: the caller adds or updates the inode
+ * afterwards.
+ */
+void tree_write(struct txn *t, struct inode *inode, uint64_t offset, const void *data,
+                size_t bytes);
+void tree_resize(struct txn *t, struct inode *inode, uint64_t size_bytes);
 
 /* Copies the content to a file; 0 or a negative errno of the file's. */
-int tree_copy_out(struct txn *t, uint64_t ino, int fd);
+int tree_copy_out(struct txn *t, const struct inode *inode, int fd);
 
-/* A row of inode columns, from `column` on, as attributes. */
+/* The inode's row, for queries too. */
+bool tree_read(struct sql *sql, uint64_t ino, struct inode *inode);
+
+/* A row of inode columns, from `column` on, as attributes; the head is left out. */
 void tree_read_inode(sqlite3_stmt *s, int column, uint64_t ino, struct inode *inode);
 
 #endif

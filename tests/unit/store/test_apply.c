@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "harness.h"
 
+#include <stdio.h>
+
+#include "store/tree.h"
+
 #define ROOT STORE_ROOT_INO
 
 static void a_put_creates_and_replaces(void **state)
@@ -38,20 +42,21 @@ static void exclusive_creation_meets_what_is_there(void **state)
     assert_int_equal(do_put(ino_of(ROOT, "key"), "x", "v"), -ENOTDIR);
 }
 
-/* Every size around a chunk's border, written at every offset around one, against a model. */
+/* Sizes and offsets on both sides of a head's border, and of a chunk's, against a model. */
 static void writes_and_truncations_match_a_flat_file(void **state)
 {
     (void)state;
-    enum { MOST = 3 * STORE_CHUNK_BYTES };
+    enum { SMALL = 3 * TREE_HEAD_BYTES, MOST = 3 * STORE_CHUNK_BYTES };
     static uint8_t model[MOST], data[MOST], seen[MOST];
     size_t size = 0, got;
     unsigned seed = 1;
     assert_int_equal(do_put(ROOT, "f", ""), 0);
     uint64_t ino = result.attr.ino;
-    for (int i = 0; i < 120; i++) {
+    for (int i = 0; i < 400; i++) {
         seed = seed * 1103515245 + 12345;
-        size_t at = (seed >> 8) % (MOST / 2);
-        size_t bytes = (seed >> 4) % (MOST / 2);
+        size_t half = (i / 16 % 2 ? MOST : SMALL) / 2;
+        size_t at = (seed >> 8) % half;
+        size_t bytes = (seed >> 4) % half;
         if (i % 3 == 2) {
             struct command cut = {
                 .op = COMMAND_SETATTR, .ino = ino, .set = COMMAND_SET_SIZE, .size = at};
@@ -60,8 +65,12 @@ static void writes_and_truncations_match_a_flat_file(void **state)
                 memset(model + at, 0, size - at);
             size = at;
         } else {
+            bool anew = i % 7 == 0;
             memset(data, i + 1, bytes);
-            assert_int_equal(do_write(ino, at, data, bytes, 0), 0);
+            assert_int_equal(do_write(ino, at, data, bytes, anew ? COMMAND_TRUNCATE : 0), 0);
+            if (anew)
+                memset(model, 0, size);
+            size = anew ? 0 : size;
             memcpy(model + at, data, bytes);
             if (bytes && at + bytes > size)
                 size = at + bytes;
@@ -71,7 +80,33 @@ static void writes_and_truncations_match_a_flat_file(void **state)
         assert_int_equal(attr.size_bytes, size);
         assert_int_equal(got, size);
         assert_memory_equal(seen, model, size);
+        if (size > 3) {
+            assert_int_equal(store_read(store, ino, size / 2, size / 3, seen, &got, &attr), 0);
+            assert_memory_equal(seen, model + size / 2, size / 3);
+        }
     }
+    assert_int_equal(do_unlink(ROOT, "f", root_user), 0);
+}
+
+/* Of SQLite's write-ahead log, which has not begun anew yet. */
+static unsigned log_pages(void)
+{
+    char path[128];
+    struct stat st;
+    snprintf(path, sizeof(path), "%s/store.db-wal", top);
+    assert_int_equal(stat(path, &st), 0);
+    return (unsigned)(st.st_size / (24 + 4096));
+}
+
+static void a_small_change_costs_two_pages(void **state)
+{
+    (void)state;
+    for (char name[2] = "a"; name[0] <= 'z'; name[0]++)
+        assert_int_equal(do_put(ROOT, name, "value"), 0);
+    unsigned before = log_pages();
+    for (char name[2] = "a"; name[0] <= 'z'; name[0]++)
+        assert_int_equal(do_put(ROOT, name, "other"), 0);
+    assert_int_equal(log_pages(), before + 26 * 2);
 }
 
 static void appends_go_to_the_end_as_it_is_when_applied(void **state)
@@ -249,81 +284,6 @@ static void a_symlink_holds_its_target(void **state)
     assert_int_equal(store_readlink(store, ROOT, &target), -EINVAL);
 }
 
-static void a_session_applies_a_command_once(void **state)
-{
-    (void)state;
-    do_put(ROOT, "f", "");
-    uint64_t ino = result.attr.ino;
-    struct command c = {.op = COMMAND_WRITE,
-                        .flags = COMMAND_APPEND,
-                        .ino = ino,
-                        .data = "x",
-                        .data_bytes = 1,
-                        .session = 1,
-                        .seq = 50,
-                        .lowest_awaited = 50};
-    assert_int_equal(apply_as_is(&c), 0);
-    assert_int_equal(apply_as_is(&c), 0);
-    assert_int_equal(result.seq, 50);
-    assert_int_equal(result.attr.ino, ino);
-    assert_int_equal(attr_of(ino).size_bytes, 1);
-
-    c.seq = 52;
-    c.lowest_awaited = 52;
-    assert_int_equal(apply_as_is(&c), 0);
-    c.seq = 51; /* given up: it must not land any more */
-    apply_as_is(&c);
-    assert_int_equal(result.seq, 0);
-    assert_int_equal(attr_of(ino).size_bytes, 2);
-
-    struct command boot = {.op = COMMAND_SESSION, .incarnation = 5, .boot = 2};
-    assert_int_equal(apply_as_is(&boot), 0);
-    assert_int_equal(result.session, 2);
-    c.seq = 53;
-    assert_int_equal(apply_as_is(&c), -EROFS); /* of the boot before */
-    assert_int_equal(attr_of(ino).size_bytes, 2);
-    boot.boot = 1;
-    assert_int_equal(apply_as_is(&boot), -ESTALE);
-    boot.boot = 2;
-    assert_int_equal(apply_as_is(&boot), 0);
-    assert_int_equal(result.session, 2);
-    check_fingerprint();
-}
-
-static void results_stay_bounded(void **state)
-{
-    (void)state;
-    do_put(ROOT, "f", "");
-    struct command c = {.op = COMMAND_WRITE, .ino = result.attr.ino, .session = 1};
-    c.lowest_awaited = 2;
-    enum { N = STORE_MAX_RESULTS + 100, BATCH = 512 };
-    static struct store_entry entries[BATCH];
-    static struct store_result results[BATCH];
-    struct buf *bufs[BATCH];
-    for (uint64_t seq = 2; seq < N;) {
-        uint32_t n = 0;
-        for (; n < BATCH && seq < N; n++, seq++) {
-            c.seq = seq;
-            bufs[n] = command_encode(&c);
-            entries[n] = (struct store_entry){.index = store_applied_index(store) + 1 + n,
-                                              .term = 1,
-                                              .kind = STORE_ENTRY_COMMAND,
-                                              .data = bufs[n]->data,
-                                              .bytes = bufs[n]->bytes};
-        }
-        assert_int_equal(store_apply(store, entries, n, results), 0);
-        for (uint32_t i = 0; i < n; i++)
-            buf_unref(bufs[i]);
-    }
-    check_fingerprint();
-    c.seq = 50; /* forgotten */
-    apply_as_is(&c);
-    assert_int_equal(result.seq, 0);
-    c.seq = N - STORE_MAX_RESULTS; /* the oldest one kept */
-    apply_as_is(&c);
-    assert_int_equal(result.seq, N - STORE_MAX_RESULTS);
-}
-
 static void bytes_that_are_no_command_change_nothing(void **state)
 {
     (void)state;
@@ -373,6 +333,27 @@ static void an_open_file_outlives_its_name(void **state)
     store_orphan_release(store, ino);
     assert_int_equal(store_getattr(store, ino, &attr), -ESTALE);
     assert_int_equal(store_orphan_write(store, ino, 0, true, "!", 1, &attr), -ESTALE);
+}
+
+static void an_open_file_keeps_all_of_its_content(void **state)
+{
+    (void)state;
+    enum { MOST = 2 * STORE_CHUNK_BYTES };
+    static const size_t sizes[] = {0, 1, TREE_HEAD_BYTES, TREE_HEAD_BYTES + 1, MOST};
+    static uint8_t data[MOST], seen[MOST];
+    memset(data, 'd', sizeof(data));
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct store_attr attr;
+        size_t got;
+        do_put(ROOT, "f", "");
+        uint64_t ino = open_ino = result.attr.ino;
+        assert_int_equal(do_write(ino, 0, data, sizes[i], 0), 0);
+        assert_int_equal(do_unlink(ROOT, "f", root_user), 0);
+        assert_int_equal(store_read(store, ino, 0, MOST, seen, &got, &attr), 0);
+        assert_int_equal(got, sizes[i]);
+        assert_memory_equal(seen, data, got);
+        store_orphan_release(store, ino);
+    }
 }
 
 static bool stop_after_two(void *ctx, const char *name, size_t bytes, uint64_t cookie,
@@ -425,6 +406,7 @@ int main(void)
         TEST(a_put_creates_and_replaces),
         TEST(exclusive_creation_meets_what_is_there),
         TEST(writes_and_truncations_match_a_flat_file),
+        TEST(a_small_change_costs_two_pages),
         TEST(appends_go_to_the_end_as_it_is_when_applied),
         TEST(a_truncation_with_a_stale_version_does_nothing),
         TEST(times_grow_with_every_change),
@@ -433,11 +415,10 @@ int main(void)
         TEST(permissions_are_checked_when_applied),
         TEST(suid_goes_with_a_write),
         TEST(a_symlink_holds_its_target),
-        TEST(a_session_applies_a_command_once),
-        TEST(results_stay_bounded),
         TEST(bytes_that_are_no_command_change_nothing),
         TEST(the_founder_owns_the_root),
         TEST(an_open_file_outlives_its_name),
+        TEST(an_open_file_keeps_all_of_its_content),
         TEST(readdir_goes_on_where_it_stopped),
         TEST(a_reopened_store_is_the_same),
     };

@@ -75,12 +75,17 @@ static void another_directorys_store_is_refused(void **state)
     assert_int_equal(try_open(INCARNATION), 0);
 }
 
-static void a_newer_format_is_refused(void **state)
+static void another_format_is_refused(void **state)
 {
     (void)state;
-    run_sql("UPDATE meta SET format=2");
+    run_sql("UPDATE meta SET format=3");
     assert_int_equal(try_open(INCARNATION), -EPROTO);
-    assert_non_null(strstr(why, "format 2"));
+    assert_non_null(strstr(why, "format 3"));
+    assert_non_null(strstr(why, "newer raftfs"));
+    run_sql("UPDATE meta SET format=1");
+    assert_int_equal(try_open(INCARNATION), -EPROTO);
+    assert_non_null(strstr(why, "format 1"));
+    assert_non_null(strstr(why, "older raftfs"));
 }
 
 static void rubbish_is_refused(void **state)
@@ -365,7 +370,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_missing_store_is_not_made_anew),
         TEST(another_directorys_store_is_refused),
-        TEST(a_newer_format_is_refused),
+        TEST(another_format_is_refused),
         TEST(rubbish_is_refused),
         TEST(what_counts_as_durable_is_in_the_database),
         cmocka_unit_test_teardown(a_flipped_bit_is_never_served, remove_dir),
