@@ -29,6 +29,7 @@ enum {
     SCRIPT_TERMS = 64,
     SCRIPT_HEARTBEAT_US = 100 * 1000,
     SCRIPT_ELECTION_US = 700 * 1000,
+    SCRIPT_PATIENCE_US = 5 * SCRIPT_ELECTION_US, /* no election timer is longer */
 };
 
 struct script_node {

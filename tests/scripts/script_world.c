@@ -285,6 +285,12 @@ void script_pass(struct script *s, raft_id only, uint64_t left_us, bool deliver)
 
 void script_campaign(struct script_node *n)
 {
-    n->now_us += 2 * SCRIPT_ELECTION_US; /* no election timer is longer */
-    script_step(n, &(struct raft_event){.kind = RAFT_TICK}, NULL);
+    uint64_t until_us = n->now_us + SCRIPT_PATIENCE_US;
+    enum raft_role role = raft_role(n->node.core);
+    do { /* it looks up now and then, and is late for nothing */
+        if (n->wake_at_us > n->now_us)
+            n->now_us = n->wake_at_us < until_us ? n->wake_at_us : until_us;
+        script_step(n, &(struct raft_event){.kind = RAFT_TICK}, NULL);
+    } while (n->now_us < until_us && raft_role(n->node.core) == role &&
+             n->node.out->send_count == 0);
 }

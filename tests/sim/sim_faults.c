@@ -52,6 +52,15 @@ static bool keeps_its_disk(const void *ctx, raft_id id)
     return id != l->but && !sim_id_is_wiped(l->world, id);
 }
 
+/* Another entry was committed in its place. */
+static bool was_lost(const struct sim_history *h, const struct sim_configured *c)
+{
+    if (c->index > h->commit)
+        return false;
+    const struct sim_config *committed = h->committed[c->index - 1].entry.config;
+    return !committed || &committed->decoded != c->config;
+}
+
 /* Whether every configuration that may matter from now on outlives the loss of this disk. */
 static bool may_be_wiped(const struct sim_world *w, const struct sim_slot *s)
 {
@@ -59,10 +68,11 @@ static bool may_be_wiped(const struct sim_world *w, const struct sim_slot *s)
     const struct sim_history *h = &w->history;
     uint64_t in_force = 0;
     for (uint32_t i = 0; i < h->config_count; i++)
-        if (h->configs[i].index <= h->commit && h->configs[i].index > in_force)
+        if (h->configs[i].index <= h->commit && h->configs[i].index > in_force &&
+            !was_lost(h, &h->configs[i]))
             in_force = h->configs[i].index;
     for (uint32_t i = 0; i < h->config_count; i++) {
-        if (h->configs[i].index < in_force)
+        if (h->configs[i].index < in_force || was_lost(h, &h->configs[i]))
             continue;
         const struct raft_member *m = raft_config_find(h->configs[i].config, s->node.id);
         bool may_become_voter = m && (m->promote || m->replaces);

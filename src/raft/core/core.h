@@ -11,6 +11,7 @@
 #include <assert.h>
 
 #include "raft/core/logview.h"
+#include "raft/core/patience.h"
 #include "raft/core/progress.h"
 #include "raft/raft.h"
 
@@ -35,11 +36,17 @@ struct raft {
     struct raft_hard_state hard;
     enum raft_role role;
     raft_id leader;
-    uint64_t leader_contact_us; /* when it was heard last; ends stickiness when too long ago */
+    uint64_t leader_contact_us; /* when one was heard last; ends stickiness when too long ago, */
+    uint64_t leader_contact_term; /* and the term that it led */
+    uint64_t quorum_contact_us;   /* leader: since when a majority had answered, when last looked */
+    struct patience patience;     /* for the leader, or, leading, for a majority */
+    struct patience disk_patience;
     uint64_t promise_until_us;  /* before that nobody gets our vote, save by the leader's word */
     bool leader_lost;           /* its connection broke, and no leader was heard since */
     uint64_t election_at_us;    /* the next pre-vote starts then */
     uint64_t role_since_us;
+    uint64_t wake_at_us; /* as the last step wanted it */
+    uint64_t back_us;    /* when this node came back from its last excused absence */
     uint64_t elections;
     uint64_t dropped;
     bool had_quorum;
@@ -86,6 +93,8 @@ void set_leader(struct raft *r, raft_id leader);
 /* ---- election.c ---- */
 void election_tick(struct raft *r);
 void election_reset_timer(struct raft *r);
+void election_leader_heard(struct raft *r);
+void election_excuse_absence(struct raft *r);
 void election_on_vote(struct raft *r, const struct raft_msg *m);
 void election_on_vote_reply(struct raft *r, const struct raft_msg *m);
 void election_on_timeout_now(struct raft *r, const struct raft_msg *m);
@@ -140,6 +149,7 @@ bool lease_promised(const struct raft *r);
 struct raft_disk_state disk_state(const struct raft *r);
 bool disk_refuses(const struct raft *r); /* leader: ordinary proposals */
 void disk_watch(struct raft *r);
+void disk_learn(struct raft *r, uint64_t write_id); /* this write is about to be done */
 
 /* ---- membership.c ---- */
 void membership_change(struct raft *r, enum raft_change_kind kind, const struct raft_member *m,

@@ -20,16 +20,34 @@
  */
 #include "raft/core/core.h"
 
+/* A write that ended while this node was away (election.c) has not been reported yet. */
+static uint64_t still_since_us(const struct raft *r)
+{
+    return r->log.write_since_us > r->back_us ? r->log.write_since_us : r->back_us;
+}
+
 static bool is_still(const struct raft *r, uint64_t for_us)
 {
+    return r->log.write_count > 0 && r->now_us >= still_since_us(r) + for_us;
+}
+
+static uint64_t patience_us(const struct raft *r)
+{
+    return patience_timeout_us(&r->disk_patience, r->options.election_us, r->now_us);
+}
+
+void disk_learn(struct raft *r, uint64_t write_id)
+{
     const struct logview *v = &r->log;
-    return v->write_count > 0 && r->now_us >= v->write_since_us + for_us;
+    if (v->write_count > 0 && write_id >= v->writes[v->write_head].id)
+        patience_learn(&r->disk_patience, r->now_us - still_since_us(r), r->options.election_us,
+                       r->now_us);
 }
 
 struct raft_disk_state disk_state(const struct raft *r)
 {
     return (struct raft_disk_state){.full = r->disk_full,
-                                    .stalled = is_still(r, r->options.election_us)};
+                                    .stalled = is_still(r, patience_us(r))};
 }
 
 /* Or it may yet, since this leader is new. */
@@ -61,7 +79,7 @@ bool disk_refuses(const struct raft *r)
 
 void disk_watch(struct raft *r)
 {
-    uint64_t timeout_us = r->options.election_us;
+    uint64_t timeout_us = patience_us(r);
     uint64_t told_us = timeout_us + 3 * r->options.heartbeat_us / 2; /* so are the others' states */
     bool others_work = is_still(r, told_us) && quorum_of(r, NOT_STALLED);
     bool others_have_room = r->disk_full && quorum_of(r, WITH_ROOM);

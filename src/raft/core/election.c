@@ -9,6 +9,13 @@
  * among pre-candidates. A broken connection to the leader ends that loyalty at once, but not what
  * was promised for the leader's lease (lease.c).
  *
+ * How long a leader may be silent grows with how long the living have been (patience.h), for its
+ * followers as for the leader that waits for a majority's answers. And silence means something only
+ * to who was there to hear it. A process that was stopped, starved or asleep wakes up with timers
+ * that have run out long ago, while what the others sent meanwhile still waits in its sockets; and
+ * while it leads, nobody answers what it never asked. So after an absence silence counts anew, once
+ * until the others are heard again: a node that is away all the time still finds a dead leader out.
+ *
  * Votes are given without a look at the local configuration, which may be older than the
  * candidate's (thesis 4.1); a learner that was promoted without knowing it must vote.
  */
@@ -27,6 +34,40 @@ void election_reset_timer(struct raft *r)
 {
     r->election_at_us =
         r->now_us + r->options.election_us + random_below(r, r->options.election_us);
+}
+
+static uint64_t patience_us(const struct raft *r)
+{
+    return patience_timeout_us(&r->patience, r->options.election_us, r->now_us);
+}
+
+/* Since when silence counts: the others were heard, or this node was away. */
+static uint64_t silent_since_us(const struct raft *r, uint64_t heard_us)
+{
+    return heard_us > r->back_us ? heard_us : r->back_us;
+}
+
+/* There is one leader a term, so silence that one of the same term ends was its own. */
+void election_leader_heard(struct raft *r)
+{
+    if (r->leader_contact_term == r->hard.term)
+        patience_learn(&r->patience, r->now_us - silent_since_us(r, r->leader_contact_us),
+                       r->options.election_us, r->now_us);
+    r->leader_contact_us = r->now_us;
+    r->leader_contact_term = r->hard.term;
+    r->leader_lost = false;
+    r->election_at_us = r->now_us + patience_us(r) + random_below(r, r->options.election_us);
+}
+
+/* This node comes a heartbeat or more too late to what it wanted to wake up for. */
+void election_excuse_absence(struct raft *r)
+{
+    uint64_t heard_us = r->role == RAFT_LEADER ? r->quorum_contact_us : r->leader_contact_us;
+    if (r->leader_lost || r->back_us > heard_us)
+        return;
+    r->back_us = r->now_us;
+    if (r->role != RAFT_LEADER)
+        election_reset_timer(r);
 }
 
 /*
@@ -107,7 +148,7 @@ static void pre_campaign(struct raft *r)
         return;
     }
     become_pre_candidate(r);
-    if (r->leader_lost && r->now_us < r->leader_contact_us + r->options.election_us)
+    if (r->leader_lost && r->now_us < r->leader_contact_us + patience_us(r))
         ask_again_soon(r);
     r->transferred = false;
     int self = membership_slot(r, r->options.id);
@@ -148,8 +189,9 @@ static bool up_to_date(const struct raft *r, const struct raft_msg *m)
 static bool hears_leader(const struct raft *r)
 {
     if (r->role == RAFT_LEADER)
-        return true; /* check-quorum ends it within an election timeout */
-    return r->leader != 0 && r->now_us < r->leader_contact_us + r->options.election_us;
+        return true; /* check-quorum ends it in time */
+    return r->leader != 0 &&
+           r->now_us < silent_since_us(r, r->leader_contact_us) + patience_us(r);
 }
 
 static void answer(struct raft *r, const struct raft_msg *m, bool granted, uint64_t after_write)
@@ -233,21 +275,26 @@ void election_on_lost(struct raft *r, raft_id peer)
 }
 
 /*
- * Check-quorum: a leader that a majority has not answered for an election timeout steps down and
- * falls silent, or its heartbeats would keep a bridge node loyal to it (openraft #2080).
+ * Check-quorum: a leader that a majority has not answered for too long steps down and falls silent,
+ * or its heartbeats would keep a bridge node loyal to it (openraft #2080).
  */
 void election_check(struct raft *r)
 {
-    bool heard[RAFT_MAX_MEMBERS] = {false};
+    uint64_t contact_us[RAFT_MAX_MEMBERS];
     if (r->role != RAFT_LEADER)
         return;
     for (uint32_t i = 0; i < r->config.count; i++) {
-        uint64_t contact_us = r->peers[i].contact_us;
-        if (contact_us < r->role_since_us)
-            contact_us = r->role_since_us;
-        heard[i] = peer_is_self(r, r->config.members[i].id) ||
-                   r->now_us < contact_us + r->options.election_us;
+        contact_us[i] = r->peers[i].contact_us;
+        if (contact_us[i] < r->role_since_us)
+            contact_us[i] = r->role_since_us;
+        if (peer_is_self(r, r->config.members[i].id))
+            contact_us[i] = r->now_us;
     }
-    if (!quorum_reached(&r->config, heard))
+    uint64_t heard_us = quorum_commit(&r->config, contact_us);
+    uint64_t since_us = silent_since_us(r, r->quorum_contact_us);
+    if (heard_us > since_us && r->quorum_contact_us >= r->role_since_us)
+        patience_learn(&r->patience, heard_us - since_us, r->options.election_us, r->now_us);
+    r->quorum_contact_us = heard_us;
+    if (r->now_us >= silent_since_us(r, heard_us) + patience_us(r))
         become_follower(r, r->hard.term, 0);
 }

@@ -36,6 +36,7 @@ struct raft *raft_init(void *memory, const struct raft_options *o)
     memset(r, 0, sizeof(*r));
     r->options = *o;
     r->rng = o->seed;
+    r->wake_at_us = UINT64_MAX;
     logview_init(&r->log, (struct raft_term_run *)(void *)runs, o->term_run_capacity,
                  (uint32_t *)(void *)sizes, o->entry_size_capacity);
     return r;
@@ -129,11 +130,8 @@ static bool settle_term(struct raft *r, const struct raft_msg *m)
     }
     if (m->term > r->hard.term || leads)
         become_follower(r, m->term, leads ? m->from : 0);
-    if (leads) {
-        r->leader_contact_us = r->now_us;
-        r->leader_lost = false;
-        election_reset_timer(r);
-    }
+    if (leads)
+        election_leader_heard(r);
     return true;
 }
 
@@ -217,6 +215,7 @@ static void handle(struct raft *r, const struct raft_event *e)
         on_message(r, e->message);
         break;
     case RAFT_PERSISTED:
+        disk_learn(r, e->persisted.write_id);
         if (logview_write_done(&r->log, e->persisted.write_id, r->now_us))
             election_on_durable(r);
         break;
@@ -249,9 +248,13 @@ static bool has_peers(const struct raft *r)
     return r->config.count > 1 || (r->config.count == 1 && membership_slot(r, r->options.id) < 0);
 }
 
+/* A follower looks up when a heartbeat is missing, to know later that it was there to miss it. */
 static uint64_t next_wake(const struct raft *r)
 {
     uint64_t at_us = r->election_at_us;
+    uint64_t look_up_us = r->now_us + 3 * (uint64_t)r->options.heartbeat_us / 2;
+    if (r->leader != 0 && look_up_us < at_us)
+        at_us = look_up_us;
     if (r->role == RAFT_LEADER) {
         at_us = has_peers(r) ? r->heartbeat_at_us : UINT64_MAX;
         if (r->transfer_to && r->transfer_until_us < at_us)
@@ -262,12 +265,19 @@ static uint64_t next_wake(const struct raft *r)
     return at_us;
 }
 
+static bool was_away(const struct raft *r)
+{
+    return r->wake_at_us != UINT64_MAX && r->now_us >= r->wake_at_us + r->options.heartbeat_us;
+}
+
 void raft_step(struct raft *r, const struct raft_event *e, struct raft_effects *out)
 {
     assert(r->started || e->kind == RAFT_START);
     assert(e->now_us >= r->now_us);
     r->now_us = e->now_us;
     effects_begin(r, out);
+    if (was_away(r))
+        election_excuse_absence(r);
     handle(r, e);
     election_tick(r);
     election_check(r);
@@ -290,7 +300,7 @@ void raft_step(struct raft *r, const struct raft_event *e, struct raft_effects *
         out->changed = true;
     r->had_quorum = quorum;
     out->commit_index = r->commit_index;
-    out->wake_at_us = next_wake(r);
+    out->wake_at_us = r->wake_at_us = next_wake(r);
     invariant_step(r);
     r->out = NULL;
 }

@@ -115,18 +115,54 @@ static void a_full_follower_lags_but_votes(void **state)
     rig_stop(&g);
 }
 
+/* Whether it says so after as many heartbeats as fit, and another one at once. */
+static bool is_stalled_after(struct rig *g, uint64_t us)
+{
+    struct raft_msg heartbeat = {.kind = RAFT_MSG_HEARTBEAT, .from = 2, .term = 2};
+    for (uint64_t end_us = g->now_us + us; g->now_us < end_us; g->now_us += RIG_HEARTBEAT_US)
+        rig_message(g, heartbeat);
+    rig_message(g, heartbeat);
+    return rig_sent(g, RAFT_MSG_HEARTBEAT_REPLY, 2, 0)->msg.heartbeat_reply.disk.stalled;
+}
+
 static void a_still_disk_is_told(void **state)
 {
     (void)state;
     struct rig g;
     rig_start(&g, 0, 10, "vvv");
     append(&g, RAFT_ENTRY_COMMAND, false);
-    g.now_us += RIG_ELECTION_US;
-    rig_message(&g, (struct raft_msg){.kind = RAFT_MSG_HEARTBEAT, .from = 2, .term = 2});
-    assert_true(rig_sent(&g, RAFT_MSG_HEARTBEAT_REPLY, 2, 0)->msg.heartbeat_reply.disk.stalled);
+    assert_false(is_stalled_after(&g, RIG_ELECTION_US - RIG_HEARTBEAT_US));
+    assert_true(is_stalled_after(&g, RIG_HEARTBEAT_US));
     rig_persist(&g);
-    rig_message(&g, (struct raft_msg){.kind = RAFT_MSG_HEARTBEAT, .from = 2, .term = 2});
-    assert_false(rig_sent(&g, RAFT_MSG_HEARTBEAT_REPLY, 2, 0)->msg.heartbeat_reply.disk.stalled);
+    assert_false(is_stalled_after(&g, RIG_HEARTBEAT_US));
+    rig_stop(&g);
+}
+
+/* What its disk has needed before and come back from is no standstill. */
+static void a_slow_disk_is_not_still(void **state)
+{
+    (void)state;
+    struct rig g;
+    rig_start(&g, 0, 10, "vvv");
+    append(&g, RAFT_ENTRY_COMMAND, false);
+    is_stalled_after(&g, RIG_ELECTION_US);
+    rig_persist(&g);
+    append(&g, RAFT_ENTRY_COMMAND, false);
+    assert_false(is_stalled_after(&g, 2 * RIG_ELECTION_US - RIG_HEARTBEAT_US));
+    assert_true(is_stalled_after(&g, RIG_HEARTBEAT_US));
+    rig_stop(&g);
+}
+
+/* The node was stopped: the disk may have finished long ago, and word of it waits. */
+static void its_own_absence_is_not_the_disks(void **state)
+{
+    (void)state;
+    struct rig g;
+    rig_start(&g, 0, 10, "vvv");
+    append(&g, RAFT_ENTRY_COMMAND, false);
+    g.now_us += 5 * RIG_ELECTION_US;
+    assert_false(is_stalled_after(&g, 0));
+    assert_true(is_stalled_after(&g, RIG_ELECTION_US));
     rig_stop(&g);
 }
 
@@ -138,6 +174,8 @@ int main(void)
         cmocka_unit_test(alone_it_refuses_and_stays),
         cmocka_unit_test(a_full_follower_lags_but_votes),
         cmocka_unit_test(a_still_disk_is_told),
+        cmocka_unit_test(a_slow_disk_is_not_still),
+        cmocka_unit_test(its_own_absence_is_not_the_disks),
     };
     return cmocka_run_group_tests_name("disk", tests, NULL, NULL);
 }
