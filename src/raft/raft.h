@@ -357,7 +357,7 @@ struct raft_options {
     raft_id id;
     uint64_t seed;                /* of the election jitter; different on every node */
     uint32_t heartbeat_us;        /* default 100,000 */
-    uint32_t election_us;         /* a timeout lies in [election_us, 2 * election_us) */
+    uint32_t election_us;         /* a timeout lies in [it, 2 * it); longer if others are slow */
     uint32_t term_run_capacity;   /* runs kept; when more, the oldest are forgotten */
     uint32_t entry_size_capacity; /* sizes of that many newest entries are known */
     /*

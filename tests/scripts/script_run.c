@@ -152,6 +152,18 @@ static const char *do_campaign(struct script *s, struct script_words w)
     return NULL;
 }
 
+/* It was stopped; its timer comes before what waits for it. */
+static const char *do_away(struct script *s, struct script_words w)
+{
+    uint64_t us;
+    struct script_node *n = script_running_at(s, w, 0);
+    if (!n || w.count != 2 || !script_parse_duration(w.word[1], &us))
+        return "away ID DURATION";
+    n->now_us += us;
+    script_step(n, &(struct raft_event){.kind = RAFT_TICK}, NULL);
+    return NULL;
+}
+
 static const char *do_tick(struct script *s, struct script_words w)
 {
     uint64_t us;
@@ -227,6 +239,7 @@ static const struct {
     {"heal", do_heal},
     {"disconnect", do_disconnect},
     {"campaign", do_campaign},
+    {"away", do_away},
     {"tick", do_tick},
     {"run", do_run},
     {"propose", script_do_propose},

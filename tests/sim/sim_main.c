@@ -4,6 +4,7 @@
  *
  *     raft-sim --seeds 1-10000           search; prints the tail of the first failing seed's trace
  *     raft-sim --seed 17 [--trace]       one seed, with its whole trace if asked
+ *     raft-sim --slow 1-50 [--trace]     nothing fails there, but much is late (sim_slow.c)
  *     raft-sim --same 1-100              plays each seed twice and compares the trace hashes
  *
  * Exit status: 0 no invariant broke, 1 one did, 2 wrong usage. An assertion of the core counts as a
@@ -25,13 +26,18 @@ static void on_abort(int signal_number)
     siglongjmp(assertion_failed, signal_number);
 }
 
+static bool slow;
+
 static bool play(struct sim_world *w, uint64_t seed)
 {
     if (sigsetjmp(assertion_failed, 1)) {
         sim_world_fail(w, "an assertion failed (above)");
         return false;
     }
-    return sim_world_play(w, seed);
+    if (!slow)
+        return sim_world_play(w, seed);
+    sim_slow(w, seed);
+    return !w->failed;
 }
 
 static void report(struct sim_world *w, uint64_t seed)
@@ -41,7 +47,7 @@ static void report(struct sim_world *w, uint64_t seed)
     play(w, seed);
     sim_trace_print_tail(&w->trace);
     printf("seed %" PRIu64 " step %" PRIu64 ": %s\n", seed, w->steps, w->failure);
-    printf("replay: raft-sim --seed %" PRIu64 " --trace\n", seed);
+    printf("replay: raft-sim %s %" PRIu64 " --trace\n", slow ? "--slow" : "--seed", seed);
 }
 
 struct totals {
@@ -112,8 +118,8 @@ static bool parse_range(const char *text, uint64_t *first, uint64_t *last)
 
 static int usage(void)
 {
-    fprintf(stderr,
-            "usage: raft-sim --seeds FIRST-LAST | --same FIRST-LAST | --seed N [--trace]\n");
+    fprintf(stderr, "usage: raft-sim --seeds FIRST-LAST | --slow FIRST-LAST | --same FIRST-LAST\n"
+                    "       raft-sim --seed N [--trace] | --slow N --trace\n");
     return 2;
 }
 
@@ -127,11 +133,12 @@ int main(int argc, char **argv)
     signal(SIGABRT, on_abort);
     struct sim_world *w = sim_world_new();
     int status = 2;
-    if (strcmp(argv[1], "--seeds") == 0 && !trace)
+    slow = strcmp(argv[1], "--slow") == 0;
+    if ((slow || strcmp(argv[1], "--seeds") == 0) && !trace)
         status = search(w, first, last);
     else if (strcmp(argv[1], "--same") == 0 && !trace)
         status = same(w, first, last);
-    else if (strcmp(argv[1], "--seed") == 0 && first == last)
+    else if ((slow || strcmp(argv[1], "--seed") == 0) && first == last)
         status = tell(w, first, trace);
     else
         usage();

@@ -43,8 +43,11 @@ static void dispatch(struct sim_world *w, const struct sim_slot *from, const str
                      struct sim_packet *packet)
 {
     bool bulk = packet->msg.kind == RAFT_MSG_APPEND && packet->msg.append.count > 0;
+    uint64_t delay_us = w->busy && bulk ? bulk_us(w, from->index, to->index) : transit_us(w);
+    if (w->now_us < w->stuck_until_us[from->index])
+        delay_us += w->stuck_until_us[from->index] - w->now_us;
     sim_world_schedule(
-        w, w->busy && bulk ? bulk_us(w, from->index, to->index) : transit_us(w),
+        w, delay_us,
         (struct sim_event){
             .kind = SIM_PACKET, .slot = to->index, .life = to->life, .packet = packet});
 }

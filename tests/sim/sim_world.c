@@ -446,6 +446,7 @@ static void clear(struct sim_world *w)
     memset(w->blocked_until_us, 0, sizeof(w->blocked_until_us));
     memset(w->flap_us, 0, sizeof(w->flap_us));
     memset(w->bulk_at_us, 0, sizeof(w->bulk_at_us));
+    memset(w->stuck_until_us, 0, sizeof(w->stuck_until_us));
     w->now_us = 0;
     w->steps = 0;
     w->hash = 0;
@@ -498,17 +499,23 @@ static void found_cluster(struct sim_world *w)
     sim_check_founded(w, &first);
 }
 
-bool sim_world_play(struct sim_world *w, uint64_t seed)
+void sim_world_found(struct sim_world *w, uint64_t seed,
+                     void (*draw)(struct sim_swarm *swarm, struct sim_rng *rng))
 {
     clear(w);
     w->seed = seed;
     w->rng.state = sim_mix(seed + 1);
-    sim_swarm_draw(&w->swarm, &w->rng);
+    draw(&w->swarm, &w->rng);
     found_cluster(w);
     for (uint32_t i = 0; i < w->swarm.slots; i++)
         sim_slot_boot(w, &w->slots[i]);
     sim_faults_start(w);
     sim_world_schedule(w, w->swarm.election_us, (struct sim_event){.kind = SIM_CLIENT});
+}
+
+bool sim_world_play(struct sim_world *w, uint64_t seed)
+{
+    sim_world_found(w, seed, sim_swarm_draw);
     while (w->steps < w->swarm.steps && sim_world_turn(w))
         continue;
     if (!w->failed)

@@ -215,6 +215,7 @@ struct sim_world {
     uint64_t blocked_until_us[SIM_MAX_SLOTS][SIM_MAX_SLOTS]; /* from, to */
     uint64_t flap_us[SIM_MAX_SLOTS][SIM_MAX_SLOTS];          /* half a period; 0: steady */
     uint64_t bulk_at_us[SIM_MAX_SLOTS][SIM_MAX_SLOTS];       /* busy: when the newest arrives */
+    uint64_t stuck_until_us[SIM_MAX_SLOTS];                  /* all that a slot sends meanwhile */
     struct sim_history history;
     struct sim_client client;
 
@@ -226,6 +227,10 @@ struct sim_world {
 
 struct sim_world *sim_world_new(void);
 void sim_world_free(struct sim_world *w);
+
+/* A new world from this seed, its nodes running. */
+void sim_world_found(struct sim_world *w, uint64_t seed,
+                     void (*draw)(struct sim_swarm *swarm, struct sim_rng *rng));
 
 /* Plays one seed from the start; false if an invariant broke (then see failure). */
 bool sim_world_play(struct sim_world *w, uint64_t seed);
@@ -304,6 +309,9 @@ void sim_check_new_config(struct sim_world *w, struct sim_slot *s, uint64_t inde
  */
 typedef bool (*sim_has)(const void *ctx, raft_id id);
 bool sim_is_quorum(const struct raft_config *config, sim_has has, const void *ctx);
+
+/* sim_slow.c: plays a seed in which nothing fails, but everything is slow now and then. */
+void sim_slow(struct sim_world *w, uint64_t seed);
 
 /* sim_settle.c: heals everything and runs until the cluster is at rest, or says why it is not. */
 void sim_settle(struct sim_world *w);

@@ -36,14 +36,15 @@ struct raft {
     struct raft_hard_state hard;
     enum raft_role role;
     raft_id leader;
-    uint64_t leader_contact_us; /* when one was heard last; ends stickiness when too long ago, */
+    uint64_t leader_contact_us;   /* when one was heard last; ends stickiness when too long ago, */
     uint64_t leader_contact_term; /* and the term that it led */
-    uint64_t quorum_contact_us;   /* leader: since when a majority had answered, when last looked */
+    uint64_t quorum_contact_us;   /* leader: when a majority had answered, as of the last look */
+    uint64_t led_term;            /* the last one that this node led; 0: and has learnt from */
     struct patience patience;     /* for the leader, or, leading, for a majority */
     struct patience disk_patience;
-    uint64_t promise_until_us;  /* before that nobody gets our vote, save by the leader's word */
-    bool leader_lost;           /* its connection broke, and no leader was heard since */
-    uint64_t election_at_us;    /* the next pre-vote starts then */
+    uint64_t promise_until_us; /* before that nobody gets our vote, save by the leader's word */
+    bool leader_lost;          /* its connection broke, and no leader was heard since */
+    uint64_t election_at_us;   /* the next pre-vote starts then */
     uint64_t role_since_us;
     uint64_t wake_at_us; /* as the last step wanted it */
     uint64_t back_us;    /* when this node came back from its last excused absence */
@@ -95,6 +96,7 @@ void election_tick(struct raft *r);
 void election_reset_timer(struct raft *r);
 void election_leader_heard(struct raft *r);
 void election_excuse_absence(struct raft *r);
+void election_answered_late(struct raft *r);
 void election_on_vote(struct raft *r, const struct raft_msg *m);
 void election_on_vote_reply(struct raft *r, const struct raft_msg *m);
 void election_on_timeout_now(struct raft *r, const struct raft_msg *m);

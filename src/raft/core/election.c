@@ -59,6 +59,16 @@ void election_leader_heard(struct raft *r)
     r->election_at_us = r->now_us + patience_us(r) + random_below(r, r->options.election_us);
 }
 
+/* An answer to who led this term and gave up: too early. */
+void election_answered_late(struct raft *r)
+{
+    if (r->led_term != r->hard.term)
+        return;
+    patience_learn(&r->patience, r->now_us - silent_since_us(r, r->quorum_contact_us),
+                   r->options.election_us, r->now_us);
+    r->led_term = 0;
+}
+
 /* This node comes a heartbeat or more too late to what it wanted to wake up for. */
 void election_excuse_absence(struct raft *r)
 {
@@ -190,8 +200,7 @@ static bool hears_leader(const struct raft *r)
 {
     if (r->role == RAFT_LEADER)
         return true; /* check-quorum ends it in time */
-    return r->leader != 0 &&
-           r->now_us < silent_since_us(r, r->leader_contact_us) + patience_us(r);
+    return r->leader != 0 && r->now_us < silent_since_us(r, r->leader_contact_us) + patience_us(r);
 }
 
 static void answer(struct raft *r, const struct raft_msg *m, bool granted, uint64_t after_write)

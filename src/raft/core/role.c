@@ -82,6 +82,7 @@ void become_leader(struct raft *r)
     r->read_count = 0;
     r->heartbeat_at_us = r->now_us;
     r->word_given = false;
+    r->led_term = r->hard.term;
     /* Entries of old terms commit only behind one of this term (thesis 3.6.2, Figure 8). */
     leader_append_own(r, RAFT_ENTRY_NOOP, NULL);
     r->term_start_index = r->log.last_index;

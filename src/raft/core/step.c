@@ -155,10 +155,14 @@ static void dispatch(struct raft *r, const struct raft_msg *m)
     case RAFT_MSG_APPEND_REPLY:
         if (r->role == RAFT_LEADER)
             leader_on_append_reply(r, m);
+        else
+            election_answered_late(r);
         break;
     case RAFT_MSG_HEARTBEAT_REPLY:
         if (r->role == RAFT_LEADER)
             leader_on_heartbeat_reply(r, m);
+        else
+            election_answered_late(r);
         break;
     case RAFT_MSG_READ:
         read_on_request(r, m);

@@ -11,27 +11,14 @@ static const struct {
     uint32_t silence_ms; /* learned then; 0: nothing */
     uint32_t timeout_ms; /* from then on */
 } table[] = {
-    {0, 0, 700},
-    {1, 100, 700}, /* as it should be */
-    {2, 350, 700},
-    {3, 351, 702},
-    {4, 500, 1000},
-    {5, 200, 1000}, /* the worst counts */
-    {59, 0, 1000},
-    {61, 400, 1000}, /* a period later it still does, */
-    {119, 0, 1000},
-    {121, 0, 800}, /* but not after two */
-    {122, 100, 800},
-    {181, 0, 800},
-    {183, 1400, 2800}, /* never longer */
-    {184, 1401, 2800}, /* nothing to learn from */
-    {185, 60000, 2800},
-    {302, 0, 2800},
-    {303, 0, 700}, /* unused, it forgets as well */
-    {1000, 600, 1200},
-    {1030, 100, 1200},
-    {1061, 100, 1200},
-    {1121, 100, 700},
+    {0, 0, 700},        {1, 100, 700},                                        /* as it should be */
+    {2, 350, 700},      {3, 351, 702},     {4, 500, 1000},    {5, 200, 1000}, /* the worst counts */
+    {59, 0, 1000},      {61, 400, 1000},                      /* a period later it still does, */
+    {119, 0, 1000},     {121, 0, 800},                        /* but not after two */
+    {122, 100, 800},    {181, 0, 800},     {183, 1400, 2800}, /* never longer */
+    {184, 1401, 2800},                                        /* nothing to learn from */
+    {185, 60000, 2800}, {302, 0, 2800},    {303, 0, 700},     /* unused, it forgets as well */
+    {1000, 600, 1200},  {1030, 100, 1200}, {1061, 100, 1200}, {1121, 100, 700},
 };
 
 static void it_follows_the_table(void **state)
@@ -239,6 +226,21 @@ static void late_answers_make_a_leader_patient(void **state)
     rig_stop(&g);
 }
 
+static void a_leader_that_gave_up_too_early_learns(void **state)
+{
+    (void)state;
+    struct rig g;
+    lead(&g);
+    leads_for(&g);
+    rig_tick(&g, RIG_HEARTBEAT_US);
+    rig_echo(&g, 3); /* 800 ms */
+    assert_int_equal(patience_timeout_us(&g.core->patience, BASE_US, g.now_us), 1600 * MS);
+    rig_tick(&g, RIG_HEARTBEAT_US);
+    rig_echo(&g, 2); /* it asked nobody meanwhile */
+    assert_int_equal(patience_timeout_us(&g.core->patience, BASE_US, g.now_us), 1600 * MS);
+    rig_stop(&g);
+}
+
 /* One of two followers is enough; the other one's silence is nothing to learn from. */
 static void only_a_majority_is_waited_for(void **state)
 {
@@ -289,6 +291,7 @@ int main(void)
         cmocka_unit_test(a_stopped_voter_stays_loyal_at_first),
         cmocka_unit_test(a_patient_voter_is_loyal_for_as_long),
         cmocka_unit_test(late_answers_make_a_leader_patient),
+        cmocka_unit_test(a_leader_that_gave_up_too_early_learns),
         cmocka_unit_test(only_a_majority_is_waited_for),
         cmocka_unit_test(a_stopped_leader_asks_before_it_goes),
     };
