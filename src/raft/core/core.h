@@ -37,7 +37,8 @@ struct raft {
     enum raft_role role;
     raft_id leader;
     uint64_t leader_contact_us;   /* when one was heard last; ends stickiness when too long ago, */
-    uint64_t leader_contact_term; /* and the term that it led */
+    uint64_t leader_contact_term; /* and the term that it led; */
+    uint64_t leader_since_us;     /* when it was heard first in that term */
     uint64_t quorum_contact_us;   /* leader: when a majority had answered, as of the last look */
     uint64_t led_term;            /* the last one that this node led; 0: and has learnt from */
     struct patience patience;     /* for the leader, or, leading, for a majority */

@@ -47,10 +47,15 @@ static uint64_t silent_since_us(const struct raft *r, uint64_t heard_us)
     return heard_us > r->back_us ? heard_us : r->back_us;
 }
 
-/* There is one leader a term, so silence that one of the same term ends was its own. */
+/*
+ * There is one leader a term, so silence that one of the same term ends was its own. But what comes
+ * first of a new one may come by fits and starts, over a network that has just healed.
+ */
 void election_leader_heard(struct raft *r)
 {
-    if (r->leader_contact_term == r->hard.term)
+    if (r->leader_contact_term != r->hard.term)
+        r->leader_since_us = r->now_us;
+    else if (r->leader_contact_us >= r->leader_since_us + r->options.election_us)
         patience_learn(&r->patience, r->now_us - silent_since_us(r, r->leader_contact_us),
                        r->options.election_us, r->now_us);
     r->leader_contact_us = r->now_us;

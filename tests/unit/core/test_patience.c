@@ -78,7 +78,23 @@ static void silent_for(struct rig *g, uint64_t us, uint64_t term)
 static void follow(struct rig *g)
 {
     rig_start(g, 0, 10, "vvv");
+    for (uint64_t us = 0; us <= BASE_US; us += RIG_HEARTBEAT_US) {
+        heartbeat(g, 2);
+        g->now_us += RIG_HEARTBEAT_US;
+    }
     heartbeat(g, 2);
+}
+
+/* Its first words may have been held up by what kept the last one from us. */
+static void a_new_leader_is_not_late(void **state)
+{
+    (void)state;
+    struct rig g;
+    rig_start(&g, 0, 10, "vvv");
+    heartbeat(&g, 2);
+    silent_for(&g, 600 * MS, 2);
+    assert_in_range(campaigns_after(&g), BASE_US, 2 * BASE_US);
+    rig_stop(&g);
 }
 
 static void a_late_leader_is_given_time(void **state)
@@ -282,6 +298,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_follows_the_table),
         cmocka_unit_test(it_never_leaves_its_bounds),
+        cmocka_unit_test(a_new_leader_is_not_late),
         cmocka_unit_test(a_late_leader_is_given_time),
         cmocka_unit_test(a_false_alarm_teaches),
         cmocka_unit_test(another_leader_teaches_nothing),
