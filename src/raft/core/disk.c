@@ -46,8 +46,7 @@ void disk_learn(struct raft *r, uint64_t write_id)
 
 struct raft_disk_state disk_state(const struct raft *r)
 {
-    return (struct raft_disk_state){.full = r->disk_full,
-                                    .stalled = is_still(r, patience_us(r))};
+    return (struct raft_disk_state){.full = r->disk_full, .stalled = is_still(r, patience_us(r))};
 }
 
 /* Or it may yet, since this leader is new. */

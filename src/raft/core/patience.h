@@ -14,8 +14,9 @@
  * The worst, since a mean that is exceeded once an hour deposes a leader once an hour; twice, since
  * the next one may be worse (TCP's first timeout, and its doubling: RFC 6298); two minutes, so that
  * a start or a backup makes nobody slow for long. A longer silence than half the limit teaches
- * nothing: patience could not bridge it, and it is more likely a partition that has healed. Nor do the
- * first words of a new leader: after a pulled network they come when TCP sends again (election.c).
+ * nothing: patience could not bridge it, and it is more likely a partition that has healed. Nor do
+ * the first words of a new leader: after a pulled network they come when TCP sends again
+ * (election.c).
  *
  * It only ever makes a node wait longer than `base`, and waiting is always safe: elections are safe
  * by terms, quorums and disks, leases by promises with times of their own (lease.c). What it may
