@@ -1,33 +1,53 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A passive checkpoint copies what no reader needs any more and waits for nobody, so the log can
- * only start over at a moment when all of it has been copied and nobody reads it. Under constant
- * load that moment may never come by itself: beyond CHECKPOINT_MAX_PAGES the apply thread waits,
- * and the checkpoint waits for the readers there are; new ones read the database alone.
+ * The log can only start over at a moment when all of it has been copied and nobody reads it. Under
+ * constant load that moment does not come by itself, and each try for it costs two syncs beside
+ * those of the Raft log. So there are two rounds. The first copies what is there, in pieces and
+ * waiting for nobody. The second copies the rest, which is little, while the apply thread waits;
+ * and it waits for the readers there are, for new ones read the database alone.
+ *
+ * If the log grows beyond CHECKPOINT_MAX_PAGES during the first round, the apply thread waits for
+ * that, too, and it is done without any rest.
  */
 #include "store/checkpoint.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 #include "base/report.h"
+#include "store/pace.h"
 #include "store/sql.h"
 #include "store/vfs.h"
+#include "store/wal.h"
+
+enum { SECOND_WAIT_MS = 10 };
 
 struct checkpoint {
     struct sql sql;
+    int log_fd; /* of SQLite's write-ahead log */
     const _Atomic(uint64_t) *applied;
     _Atomic(uint64_t) durable;
+    atomic_bool waited_for; /* by the apply thread: no rest */
+    int pages;              /* the log's, as the apply thread knows; its own */
+
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool due;
-    bool grown; /* beyond CHECKPOINT_MAX_PAGES; the apply thread waits */
+    int due_pages;     /* what the log had then */
+    int from_pages;    /* none is due below */
+    bool second;       /* the next round is that */
+    bool started_over; /* the log, since the last round began */
     bool running;
     bool held;
     bool closing;
 };
+
+static const atomic_bool no_hurry;
 
 /*
  * One checkpoint. 0 if all of the write-ahead log is in the database now, -EBUSY if somebody still
@@ -51,49 +71,86 @@ static int run(struct checkpoint *c, int mode)
     return 0;
 }
 
+/* What the first round leaves is little. */
+static void first_round(struct checkpoint *c, int pages)
+{
+    pace_write_back(c->log_fd, (int64_t)pages * WAL_FRAME_BYTES, &c->waited_for);
+    vfs_set_pace(c->sql.db, &c->waited_for);
+    run(c, SQLITE_CHECKPOINT_PASSIVE);
+    vfs_set_pace(c->sql.db, NULL);
+}
+
+/* Not long for readers either, while the log may still grow. */
+static int second_round(struct checkpoint *c, int pages)
+{
+    sqlite3_busy_timeout(c->sql.db, pages < CHECKPOINT_MAX_PAGES ? SECOND_WAIT_MS : SQL_BUSY_MS);
+    int status = run(c, SQLITE_CHECKPOINT_RESTART);
+    sqlite3_busy_timeout(c->sql.db, SQL_BUSY_MS);
+    return status;
+}
+
+/* Under the lock, which it gives up meanwhile. */
+static void run_due(struct checkpoint *c)
+{
+    bool second = c->second;
+    int pages = c->due_pages, status = 0;
+    c->due = false;
+    c->started_over = false;
+    c->running = true;
+    pthread_mutex_unlock(&c->lock);
+    if (second)
+        status = second_round(c, pages);
+    else
+        first_round(c, pages);
+    pthread_mutex_lock(&c->lock);
+    c->running = false;
+    c->second = !second && !c->started_over;
+    if (status < 0)
+        c->from_pages = pages + CHECKPOINT_PAGES; /* not at once again */
+    pthread_cond_broadcast(&c->changed);
+}
+
 static void *checkpoint_main(void *arg)
 {
     struct checkpoint *c = arg;
     pthread_mutex_lock(&c->lock);
     while (!c->closing) {
-        if (!c->due) {
+        if (c->due)
+            run_due(c);
+        else
             pthread_cond_wait(&c->changed, &c->lock);
-            continue;
-        }
-        c->due = false;
-        c->running = true;
-        int mode = c->grown ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE;
-        pthread_mutex_unlock(&c->lock);
-        run(c, mode);
-        pthread_mutex_lock(&c->lock);
-        c->running = false;
-        pthread_cond_broadcast(&c->changed);
     }
     pthread_mutex_unlock(&c->lock);
     return NULL;
 }
 
 /* A connection learns of the write-ahead log by reading; before that it has none to checkpoint. */
-static int open_connection(struct sql *sql, const char *path)
+static int open_connection(struct checkpoint *c, const char *path)
 {
-    int error = sql_open(sql, path, SQLITE_OPEN_READWRITE);
+    char log_path[4096 + 8];
+    int error = sql_open(&c->sql, path, SQLITE_OPEN_READWRITE);
     if (error)
         return error;
-    error = sql_exec(sql, "SELECT 1 FROM meta");
+    error = sql_exec(&c->sql, "SELECT 1 FROM meta");
+    snprintf(log_path, sizeof(log_path), "%s-wal", path);
+    c->log_fd = open(log_path, O_RDONLY | O_CLOEXEC);
+    if (error == 0 && c->log_fd < 0)
+        error = -errno;
     if (error)
-        sql_close(sql);
+        sql_close(&c->sql);
     return error;
 }
 
 int checkpoint_open(struct checkpoint **out, const char *path, const _Atomic(uint64_t) *applied)
 {
     struct checkpoint *c = memory_zalloc(sizeof(*c));
-    int error = open_connection(&c->sql, path);
+    int error = open_connection(c, path);
     if (error) {
         memory_free(c);
         return error;
     }
     c->applied = applied;
+    c->from_pages = CHECKPOINT_PAGES;
     /* What recovery found may be in the page cache only: make it durable before it is counted. */
     run(c, SQLITE_CHECKPOINT_PASSIVE);
     pthread_mutex_init(&c->lock, NULL);
@@ -105,17 +162,33 @@ int checkpoint_open(struct checkpoint **out, const char *path, const _Atomic(uin
     return 0;
 }
 
+/* Under the lock: the log has started over. */
+static void start_over(struct checkpoint *c)
+{
+    c->from_pages = CHECKPOINT_PAGES;
+    c->second = false;
+    c->started_over = true;
+}
+
 void checkpoint_grown(struct checkpoint *c, int pages)
 {
-    if (pages < CHECKPOINT_PAGES)
+    bool started_over = pages < c->pages;
+    c->pages = pages;
+    if (pages < CHECKPOINT_PAGES && !started_over)
         return;
     pthread_mutex_lock(&c->lock);
-    c->grown = pages >= CHECKPOINT_MAX_PAGES;
-    if (!c->running && !c->held)
+    if (started_over)
+        start_over(c);
+    if (pages >= c->from_pages && !c->running && !c->held) {
         c->due = true;
-    pthread_cond_broadcast(&c->changed);
-    while (c->grown && (c->due || c->running))
+        c->due_pages = pages;
+        pthread_cond_broadcast(&c->changed);
+    }
+    bool wait = pages >= CHECKPOINT_MAX_PAGES || (c->due && c->second);
+    c->waited_for = wait;
+    while (wait && (c->due || c->running))
         pthread_cond_wait(&c->changed, &c->lock);
+    c->waited_for = false;
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -133,9 +206,9 @@ int checkpoint_all(struct checkpoint *c)
         pthread_cond_wait(&c->changed, &c->lock);
     c->running = true; /* the connection is ours */
     pthread_mutex_unlock(&c->lock);
-    vfs_set_paced(c->sql.db, true);
+    vfs_set_pace(c->sql.db, &no_hurry);
     int status = run(c, SQLITE_CHECKPOINT_FULL);
-    vfs_set_paced(c->sql.db, false);
+    vfs_set_pace(c->sql.db, NULL);
     pthread_mutex_lock(&c->lock);
     c->running = false;
     pthread_cond_broadcast(&c->changed);
@@ -158,6 +231,7 @@ void checkpoint_close(struct checkpoint *c)
     pthread_mutex_unlock(&c->lock);
     pthread_join(c->thread, NULL);
     run(c, SQLITE_CHECKPOINT_TRUNCATE);
+    close(c->log_fd);
     sql_close(&c->sql);
     pthread_cond_destroy(&c->changed);
     pthread_mutex_destroy(&c->lock);

@@ -4,8 +4,8 @@
  *
  * Nothing in SQLite is synced when a batch is applied; the Raft log holds it. A checkpoint syncs,
  * and what had been applied when it began is then durable here. It runs once the write-ahead log
- * has grown by CHECKPOINT_PAGES, beside the apply thread and without holding it up; an idle store
- * is left alone.
+ * has grown to CHECKPOINT_PAGES, beside the apply thread and at the pace of pace.h; what has come
+ * meanwhile is then moved while the apply thread waits for a moment. An idle store is left alone.
  */
 #ifndef RAFTFS_STORE_CHECKPOINT_H
 #define RAFTFS_STORE_CHECKPOINT_H

@@ -13,11 +13,6 @@
 #include "base/report.h"
 #include "store/vfs.h"
 
-/* A reader that meets the write-ahead log's header half written takes the writer's lock for a
- * moment to look again, and whoever begins then finds the store busy: SQLite's own affair, to be
- * waited for. Nothing holds a lock for longer. */
-#define BUSY_MS 10000
-
 #define INODE_COLUMNS "mode, uid, gid, nlink, size, atime, mtime, ctime, version, dotdot"
 #define INODE_SETS                                                                            \
     "mode=?2, uid=?3, gid=?4, nlink=?5, size=?6, atime=?7, mtime=?8, ctime=?9, version=?10, " \
@@ -96,7 +91,7 @@ int sql_open(struct sql *sql, const char *path, int flags)
     int rc = sqlite3_open_v2(path, &sql->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
                              VFS_NAME);
     if (rc == SQLITE_OK) {
-        sqlite3_busy_timeout(sql->db, BUSY_MS);
+        sqlite3_busy_timeout(sql->db, SQL_BUSY_MS);
         return 0;
     }
     int error = rc == SQLITE_CANTOPEN ? -ENOENT : sql_errno(rc);

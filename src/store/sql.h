@@ -14,6 +14,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * A reader that meets the write-ahead log's header half written takes the writer's lock for a
+ * moment to look again, and whoever begins then finds the store busy: SQLite's own affair, to be
+ * waited for. Nothing holds a lock for longer.
+ */
+enum { SQL_BUSY_MS = 10000 };
+
 /* Every statement that the store uses, its text and its parameters in sql.c. */
 enum sql_statement {
     SQL_BEGIN,

@@ -30,14 +30,14 @@ struct vfs_file {
     const char *path;     /* SQLite's own; lives as long as the file */
     sqlite3_file *system; /* stands right behind this struct */
     bool blind;
-    bool paced;
-    int unsynced_bytes; /* while paced */
+    const atomic_bool *hurry; /* NULL: not paced */
+    int unsynced_bytes;       /* while paced */
     struct wal_watch wal;
     struct gather gather; /* of the write-ahead log's */
 };
 
 /* Numbers of our own for xFileControl; SQLite leaves those above 100 to applications. */
-enum { CONTROL_BLIND = 7401, CONTROL_PACED };
+enum { CONTROL_BLIND = 7401, CONTROL_PACE };
 
 static sqlite3_vfs *system_vfs;
 
@@ -104,7 +104,7 @@ static int file_read(sqlite3_file *file, void *out, int bytes, sqlite3_int64 off
 static int keep_pace(struct vfs_file *f)
 {
     f->unsynced_bytes += VFS_PAGE_BYTES;
-    if (f->unsynced_bytes < PACE_PIECE_BYTES)
+    if (f->unsynced_bytes < PACE_PIECE_BYTES || *f->hurry)
         return SQLITE_OK;
     uint64_t since_us = clock_mono_us();
     int rc = f->system->pMethods->xSync(f->system, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY);
@@ -122,7 +122,7 @@ static int file_write(sqlite3_file *file, const void *data, int bytes, sqlite3_i
     memcpy(page, data, VFS_PAGE_BYTES);
     vfs_seal_page(page, page_number(offset));
     int rc = sys->pMethods->xWrite(sys, page, bytes, offset);
-    return rc == SQLITE_OK && ((struct vfs_file *)file)->paced ? keep_pace((struct vfs_file *)file)
+    return rc == SQLITE_OK && ((struct vfs_file *)file)->hurry ? keep_pace((struct vfs_file *)file)
                                                                : rc;
 }
 
@@ -175,8 +175,8 @@ static int file_control(sqlite3_file *file, int op, void *arg)
     case CONTROL_BLIND:
         f->blind = *(bool *)arg;
         return SQLITE_OK;
-    case CONTROL_PACED:
-        f->paced = *(bool *)arg;
+    case CONTROL_PACE:
+        f->hurry = arg;
         f->unsynced_bytes = 0;
         return SQLITE_OK;
     default:
@@ -341,9 +341,9 @@ void vfs_set_blind(sqlite3 *db, bool on)
         wal->pMethods->xFileControl(wal, CONTROL_BLIND, &on);
 }
 
-void vfs_set_paced(sqlite3 *db, bool on)
+void vfs_set_pace(sqlite3 *db, const atomic_bool *hurry)
 {
-    sqlite3_file_control(db, "main", CONTROL_PACED, &on);
+    sqlite3_file_control(db, "main", CONTROL_PACE, (void *)hurry);
 }
 
 static sqlite3_vfs checksum_vfs;

@@ -10,6 +10,7 @@
 #define RAFTFS_STORE_VFS_H
 
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -33,8 +34,11 @@ bool vfs_page_is_good(const uint8_t page[VFS_PAGE_BYTES], uint64_t number);
  */
 void vfs_set_blind(sqlite3 *db, bool on);
 
-/* While it is on, what this connection writes to the database goes at the pace of pace.h. */
-void vfs_set_paced(sqlite3 *db, bool on);
+/*
+ * From now on, what this connection writes to the database goes at the pace of pace.h, but while
+ * `hurry` is set; NULL: at no pace.
+ */
+void vfs_set_pace(sqlite3 *db, const atomic_bool *hurry);
 
 /* Registers the VFS; once or more, any thread. 0 or -EIO. */
 int vfs_register(void);
