@@ -38,7 +38,7 @@ sees_leader_other_than() { sees_leader "$1" && [ "$(leader_seen_by "$1")" != "$2
 install_packages() {
     local missing=() package
     for package in gcc meson ninja-build pkg-config libfuse3-dev fuse3 libuv1-dev libsqlite3-dev \
-        libisal-dev libxxhash-dev; do
+        libaio-dev libisal-dev libxxhash-dev; do
         dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||
             missing+=("$package")
     done

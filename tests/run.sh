@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 packages=(gcc meson ninja-build pkg-config python3 python3-pytest clang-format fuse3 iproute2
-    libfuse3-dev libuv1-dev libsqlite3-dev libisal-dev libxxhash-dev libcmocka-dev)
+    libfuse3-dev libuv1-dev libsqlite3-dev libaio-dev libisal-dev libxxhash-dev libcmocka-dev)
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||

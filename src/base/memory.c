@@ -33,6 +33,11 @@ void *memory_zalloc(size_t bytes)
     return present(calloc(1, bytes), bytes);
 }
 
+void *memory_alloc_pages(size_t bytes)
+{
+    return present(aligned_alloc(MEMORY_PAGE_BYTES, bytes), bytes);
+}
+
 void *memory_realloc(void *p, size_t bytes)
 {
     return present(realloc(p, bytes), bytes);

@@ -11,6 +11,8 @@
 
 #include <stddef.h>
 
+enum { MEMORY_PAGE_BYTES = 4096 };
+
 /*
  * Large blocks go back to the system as soon as they are freed: an idle node does not keep the room
  * of its largest values. Once, before any other thread runs.
@@ -19,6 +21,7 @@ void memory_init(void);
 
 void *memory_alloc(size_t bytes);            /* not zeroed */
 void *memory_zalloc(size_t bytes);           /* zeroed */
+void *memory_alloc_pages(size_t bytes);      /* not zeroed; whole pages, for O_DIRECT */
 void *memory_realloc(void *p, size_t bytes); /* as realloc(3) */
 char *memory_strdup(const char *s);
 void memory_free(void *p);

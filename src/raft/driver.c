@@ -239,9 +239,8 @@ void raft_driver_on_durable(void *ctx, uint64_t write_id)
     uv_async_send(&d->log_async);
 }
 
-static void on_log_async(uv_async_t *async)
+static void collect(struct raft_driver *d)
 {
-    struct raft_driver *d = async->data;
     for (struct fetch *f = raft_driver_take_fetched(d), *next; f; f = next) {
         next = f->next;
         if (f->msg.kind)
@@ -256,6 +255,29 @@ static void on_log_async(uv_async_t *async)
     raft_driver_tell_disk(d);
     raft_driver_feed(d);
     settled(d);
+}
+
+static void on_log_async(uv_async_t *async)
+{
+    collect(async->data);
+}
+
+void raft_driver_on_log_event(uv_poll_t *poll, int status, int events)
+{
+    (void)status, (void)events;
+    struct raft_driver *d = poll->data;
+    uint64_t durable = raft_log_reap(d->log);
+    if (durable)
+        atomic_store(&d->log_durable_write, durable);
+    collect(d);
+}
+
+/* What this turn has come to is sent already (net.c): others write at the same time. */
+static void on_before_poll(uv_prepare_t *prepare)
+{
+    struct raft_driver *d = prepare->data;
+    if (d->core && !d->closing)
+        raft_log_push(d->log);
 }
 
 /* ---- What the net brings ---- */
@@ -425,9 +447,12 @@ int raft_driver_init(struct raft_driver **out, uv_loop_t *loop,
     }
     uv_async_init(loop, &d->log_async, on_log_async);
     uv_timer_init(loop, &d->wake);
+    uv_prepare_init(loop, &d->before_poll);
+    uv_prepare_start(&d->before_poll, on_before_poll);
     d->log_async.data = d;
     d->wake.data = d;
-    d->open_parts = 3;
+    d->before_poll.data = d;
+    d->open_parts = 4;
     *out = d;
     return 0;
 }
@@ -465,6 +490,8 @@ void raft_driver_close(struct raft_driver *d, void (*on_closed)(void *ctx), void
     d->closing = true;
     d->on_closed = on_closed;
     d->closed_ctx = ctx;
+    if (d->log_poll.data)
+        uv_poll_stop(&d->log_poll);
     if (d->log)
         raft_log_close(d->log);
     for (struct fetch *f = raft_driver_take_fetched(d), *next; f; f = next) {
@@ -474,5 +501,10 @@ void raft_driver_close(struct raft_driver *d, void (*on_closed)(void *ctx), void
     }
     uv_close((uv_handle_t *)&d->log_async, on_handle_closed);
     uv_close((uv_handle_t *)&d->wake, on_handle_closed);
+    uv_close((uv_handle_t *)&d->before_poll, on_handle_closed);
+    if (d->log_poll.data) {
+        d->open_parts++;
+        uv_close((uv_handle_t *)&d->log_poll, on_handle_closed);
+    }
     raft_net_close(d->net, on_net_closed, d);
 }

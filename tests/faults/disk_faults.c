@@ -10,11 +10,14 @@
  *     DIR/stall   the sync waits until the file is gone, and makes DIR/stalled to say that it does
  *     DIR/fail    the sync takes the file away and fails with EIO: one sync for each such file
  *
- * Everything else, writes too, works: the page cache takes what the disk would not.
+ * Everything else, writes too, works: the page cache takes what the disk would not. But while one
+ * of the two files is there, nothing is taken for asynchronous writing to such a file: whoever
+ * wants it there must sync it.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libaio.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -24,6 +27,7 @@
 #include <unistd.h>
 
 typedef int sync_function(int fd);
+typedef int submit_function(io_context_t ctx, long count, struct iocb **iocbs);
 
 static void switch_path(const char *name, char path[PATH_MAX])
 {
@@ -87,4 +91,20 @@ int fsync(int fd)
 int fdatasync(int fd)
 {
     return sync_or_not("fdatasync", fd);
+}
+
+static bool has_switch(const char *name)
+{
+    char path[PATH_MAX];
+    switch_path(name, path);
+    return access(path, F_OK) == 0;
+}
+
+int io_submit(io_context_t ctx, long count, struct iocb **iocbs)
+{
+    submit_function *real;
+    *(void **)&real = dlsym(RTLD_NEXT, "io_submit");
+    if (count > 0 && concerned(iocbs[0]->aio_fildes) && (has_switch("stall") || has_switch("fail")))
+        return -EAGAIN;
+    return real(ctx, count, iocbs);
 }

@@ -3,6 +3,7 @@
 #ifndef RAFTFS_RAFT_LOG_INTERNAL_H
 #define RAFTFS_RAFT_LOG_INTERNAL_H
 
+#include <libaio.h>
 #include <pthread.h>
 
 #include "raft/log/index.h"
@@ -27,6 +28,24 @@ struct log_read_job {
     struct raft_log_read read;
 };
 
+/* What a batch comes to once it is on the disk. */
+struct log_batch {
+    uint32_t records;
+    uint32_t sectors;
+    uint32_t chain;
+    uint64_t last_id; /* of a write that ends in it; 0: none does */
+};
+
+/* direct.c: a batch that the kernel writes. The loop's thread, but for fd. */
+struct log_direct {
+    io_context_t aio;
+    int fd;       /* of the segment at hand; -1: none can be written so */
+    int event_fd; /* -1: nothing can */
+    struct iocb iocb;
+    struct log_job *jobs; /* on their way; NULL: none */
+    struct log_batch batch;
+};
+
 struct log_segment {
     uint64_t number;
     uint64_t before; /* the last entry that lies in the segments before it, of those still held */
@@ -46,6 +65,8 @@ struct raft_log {
     pthread_cond_t read_asked;    /* lock */
     pthread_cond_t keeper_wanted; /* lock */
     bool closing;                 /* lock */
+    bool writing;                 /* lock; a batch is on its way, by the writer or direct.c */
+    bool left;                    /* lock; the next one is the writer's, direct.c could not */
     struct log_job *jobs;         /* lock; oldest first */
     struct log_job **jobs_end;    /* lock */
     struct log_read_job *reads;   /* lock */
@@ -64,7 +85,7 @@ struct raft_log {
     bool full;                    /* lock; as on_space() has told it */
     bool keeper_closing;          /* lock; the writer has ended */
 
-    /* The writer thread's own, once it runs. */
+    /* Of whoever has set `writing`, once the writer runs. */
     int fd;
     uint64_t number;
     uint32_t offset; /* where the next batch goes */
@@ -76,6 +97,8 @@ struct raft_log {
     uint32_t record_capacity;
     uint64_t reported_us;
     bool given_up; /* a batch, at closing: nothing may follow it */
+
+    struct log_direct direct;
 
     uint64_t keeper_reported_us; /* the keeper thread's own */
 
@@ -92,10 +115,33 @@ void *log_keeper_run(void *log);
 /* Writes and syncs these jobs at once; nothing was submitted yet, or it is the writer's thread. */
 void log_write(struct raft_log *log, struct log_job *jobs, uint64_t stream_bytes);
 
+/* Under the lock: the jobs for the next batch, at least one. */
+struct log_job *log_take_jobs(struct raft_log *log, uint64_t *stream_bytes);
+
+/* Lays out a batch in log->batch, of at most `sectors`; it has its place already. */
+void log_build_batch(struct raft_log *log, const struct log_job *jobs, uint32_t sectors,
+                     struct log_batch *batch);
+
+/* It is on the disk: what it holds can be read back. */
+void log_finish_batch(struct raft_log *log, const struct log_batch *batch);
+
+void log_free_jobs(struct raft_log *log, struct log_job *jobs);
+
 /* Says so, if it was not said within the last minute: *reported_us is when. */
 void log_report_failure(const struct raft_log *log, uint64_t *reported_us, const char *what,
                         int status);
 void log_pause_before_retry(void);
+
+/* ---- direct.c ---- */
+
+void log_direct_init(struct raft_log *log);
+void log_direct_close(struct raft_log *log);
+
+/* The segment at hand is another one. */
+void log_direct_begin_segment(struct raft_log *log);
+
+/* Waits for what is on its way. */
+void log_direct_drain(struct raft_log *log);
 
 /* ---- replay.c ---- */
 

@@ -58,6 +58,7 @@ static int open_segments(struct raft_log *log, bool *torn, char why[RAFT_LOG_WHY
 
 static void free_log(struct raft_log *log)
 {
+    log_direct_close(log);
     log_forget_configs(log, 0);
     log_index_close(&log->index);
     if (log->fd >= 0)
@@ -93,9 +94,9 @@ int raft_log_open(const struct raft_log_options *options, struct raft_log **out,
         log->options.segment_bytes = RAFT_LOG_SEGMENT_BYTES;
     log->job_bytes = largest_job(log->options.segment_bytes);
     log->dir = memory_strdup(options->dir);
-    log->fd = -1;
+    log->fd = log->direct.fd = log->direct.event_fd = -1;
     log->next_batch = 1;
-    log->batch = memory_alloc(log->options.segment_bytes);
+    log->batch = memory_alloc_pages(log->options.segment_bytes);
     log->jobs_end = &log->jobs;
     log->reads_end = &log->reads;
     log_index_init(&log->index, 0, 0);
@@ -121,6 +122,7 @@ int raft_log_open(const struct raft_log_options *options, struct raft_log **out,
                                     .runs = log->index.runs,
                                     .configs = {config_found(log, 0), config_found(log, 1)},
                                     .torn = torn};
+    log_direct_init(log);
     pthread_create(&log->writer, NULL, log_writer_run, log);
     pthread_create(&log->reader, NULL, log_reader_run, log);
     pthread_create(&log->keeper, NULL, log_keeper_run, log);
@@ -130,6 +132,7 @@ int raft_log_open(const struct raft_log_options *options, struct raft_log **out,
 
 void raft_log_close(struct raft_log *log)
 {
+    log_direct_drain(log);
     pthread_mutex_lock(&log->lock);
     log->closing = true;
     pthread_cond_signal(&log->writer_wanted);
@@ -199,7 +202,8 @@ void raft_log_submit(struct raft_log *log, const struct raft_log_write *write)
     *log->jobs_end = first;
     log->jobs_end = &last->next;
     log->reserve_jobs += write->reserve ? jobs : 0;
-    pthread_cond_signal(&log->writer_wanted);
+    if (!log->options.direct)
+        pthread_cond_signal(&log->writer_wanted);
     pthread_mutex_unlock(&log->lock);
 }
 

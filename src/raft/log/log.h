@@ -6,9 +6,9 @@
  * What is submitted while a batch is being synced goes into the next batch (group commit). format.h
  * is the layout, recover.h the rules by which a torn tail is told from corruption.
  *
- * Threads: raft_log_submit(), raft_log_read() and raft_log_compact() are called by the loop thread
- * and never wait for the disk; on_durable runs on the writer thread, on_read on the reader thread,
- * on_space on the keeper thread.
+ * Threads: raft_log_submit(), raft_log_push(), raft_log_reap(), raft_log_read() and
+ * raft_log_compact() are called by the loop thread and do not wait for the disk; on_durable runs on
+ * the writer thread, on_read on the reader thread, on_space on the keeper thread.
  */
 #ifndef RAFTFS_RAFT_LOG_H
 #define RAFTFS_RAFT_LOG_H
@@ -33,6 +33,7 @@ struct raft_log_options {
     uint64_t incarnation;   /* must match every segment's header */
     bool create;            /* a new log; otherwise a missing or empty log is corruption */
     uint32_t segment_bytes; /* 0: RAFT_LOG_SEGMENT_BYTES */
+    bool direct;            /* raft_log_push() begins to write, not raft_log_submit() */
     void *ctx;
     /*
      * All writes up to write_id are durable. Never called for a write that failed: a failed write
@@ -92,6 +93,20 @@ struct raft_log_write {
     bool reserve;
 };
 void raft_log_submit(struct raft_log *log, const struct raft_log_write *write);
+
+/*
+ * With options.direct, once the loop has submitted what it has: begins to write it, unless a batch
+ * is on its way. A little goes to the kernel at once (direct.c), and raft_log_reap() tells when it
+ * is durable; the rest to the writer thread.
+ */
+void raft_log_push(struct raft_log *log);
+
+/* Readable when raft_log_reap() is to be called; -1: never. */
+int raft_log_event_fd(const struct raft_log *log);
+
+/* The last write that has become durable without a call of on_durable; 0: none. raft_log_push() is
+ * to follow. */
+uint64_t raft_log_reap(struct raft_log *log);
 
 /*
  * Reads entries from `first` on: at least one, at most up to `last` and RAFT_MAX_APPEND_BYTES.

@@ -149,6 +149,7 @@ static int begin(struct raft_log *log, enum log_room room, uint64_t last_index, 
     log->fd = fd;
     log->number = h.number;
     log->offset = FORMAT_SECTOR_BYTES;
+    log_direct_begin_segment(log);
     return 0;
 }
 

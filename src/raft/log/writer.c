@@ -83,8 +83,7 @@ static bool make_room(struct raft_log *log, uint32_t sectors)
     }
 }
 
-/* Under the lock: the jobs for the next batch, at least one. */
-static struct log_job *take_jobs(struct raft_log *log, uint64_t *stream_bytes)
+struct log_job *log_take_jobs(struct raft_log *log, uint64_t *stream_bytes)
 {
     struct log_job *first = log->jobs, *last = first;
     *stream_bytes = LOG_BATCH_OVERHEAD_BYTES + first->stream_bytes;
@@ -142,11 +141,25 @@ static void add_job(struct raft_log *log, struct format_batch *batch, const stru
     }
 }
 
-/* What is durable now can be read back. */
-static void publish(struct raft_log *log, uint32_t count, uint32_t sectors)
+void log_build_batch(struct raft_log *log, const struct log_job *jobs, uint32_t sectors,
+                     struct log_batch *batch)
+{
+    struct format_batch format;
+    *batch = (struct log_batch){0};
+    memset(log->batch, 0, (size_t)sectors * FORMAT_SECTOR_BYTES);
+    format_batch_begin(&format, log->batch, sectors, log->next_batch, log->chain);
+    for (const struct log_job *job = jobs; job; job = job->next) {
+        add_job(log, &format, job, &batch->records);
+        batch->last_id = job->write.id ? job->write.id : batch->last_id;
+    }
+    batch->sectors = format_batch_end(&format);
+    batch->chain = format.chain;
+}
+
+void log_finish_batch(struct raft_log *log, const struct log_batch *batch)
 {
     pthread_mutex_lock(&log->lock);
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < batch->records; i++) {
         const struct format_record *r = &log->records[i];
         struct log_place place = {.segment = (uint32_t)log->number,
                                   .batch_offset = log->offset,
@@ -161,12 +174,14 @@ static void publish(struct raft_log *log, uint32_t count, uint32_t sectors)
         else
             log_index_append(&log->index, r->term, &place);
     }
-    log->offset += sectors * FORMAT_SECTOR_BYTES;
+    log->offset += batch->sectors * FORMAT_SECTOR_BYTES;
     log_want_spare(log);
     pthread_mutex_unlock(&log->lock);
+    log->next_batch++;
+    log->chain = batch->chain;
 }
 
-static void free_jobs(struct raft_log *log, struct log_job *jobs)
+void log_free_jobs(struct raft_log *log, struct log_job *jobs)
 {
     uint32_t reserve_jobs = 0;
     for (struct log_job *next; jobs; jobs = next) {
@@ -184,25 +199,16 @@ static void free_jobs(struct raft_log *log, struct log_job *jobs)
 /* False if the log is being closed and could not be written to. */
 static bool write_jobs(struct raft_log *log, struct log_job *jobs, uint64_t stream_bytes)
 {
-    uint32_t sectors = format_sectors(stream_bytes), count = 0;
+    uint32_t sectors = format_sectors(stream_bytes);
+    struct log_batch batch;
     if (!make_room(log, sectors))
         return false;
-    struct format_batch batch;
-    memset(log->batch, 0, (size_t)sectors * FORMAT_SECTOR_BYTES);
-    format_batch_begin(&batch, log->batch, sectors, log->next_batch, log->chain);
-    uint64_t last_id = 0;
-    for (const struct log_job *job = jobs; job; job = job->next) {
-        add_job(log, &batch, job, &count);
-        last_id = job->write.id ? job->write.id : last_id;
-    }
-    sectors = format_batch_end(&batch);
-    if (!write_batch(log, sectors))
+    log_build_batch(log, jobs, sectors, &batch);
+    if (!write_batch(log, batch.sectors))
         return false;
-    publish(log, count, sectors);
-    log->next_batch++;
-    log->chain = batch.chain;
-    if (last_id)
-        log->options.on_durable(log->options.ctx, last_id);
+    log_finish_batch(log, &batch);
+    if (batch.last_id)
+        log->options.on_durable(log->options.ctx, batch.last_id);
     return true;
 }
 
@@ -210,7 +216,7 @@ void log_write(struct raft_log *log, struct log_job *jobs, uint64_t stream_bytes
 {
     /* A log has no gap: what follows a batch that was given up is given up, too. */
     log->given_up = log->given_up || !write_jobs(log, jobs, stream_bytes);
-    free_jobs(log, jobs);
+    log_free_jobs(log, jobs);
 }
 
 void *log_writer_run(void *arg)
@@ -218,13 +224,16 @@ void *log_writer_run(void *arg)
     struct raft_log *log = arg;
     pthread_mutex_lock(&log->lock);
     for (;;) {
-        if (log->jobs) {
+        if (log->jobs && !log->writing) {
             uint64_t stream_bytes;
-            struct log_job *jobs = take_jobs(log, &stream_bytes);
+            struct log_job *jobs = log_take_jobs(log, &stream_bytes);
+            log->writing = true;
+            log->left = false;
             pthread_mutex_unlock(&log->lock);
             log_write(log, jobs, stream_bytes);
             pthread_mutex_lock(&log->lock);
-        } else if (log->closing) {
+            log->writing = false;
+        } else if (log->closing && !log->writing) {
             break;
         } else {
             pthread_cond_wait(&log->writer_wanted, &log->lock);

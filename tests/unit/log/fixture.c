@@ -168,6 +168,7 @@ int fixture_try_open(struct fixture *f, bool create)
                                        .incarnation = FIXTURE_INCARNATION,
                                        .create = create,
                                        .segment_bytes = f->segment_bytes,
+                                       .direct = f->direct,
                                        .ctx = f,
                                        .on_durable = on_durable,
                                        .on_space = on_space};

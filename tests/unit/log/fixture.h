@@ -48,6 +48,7 @@ struct fixture {
     char top[FIXTURE_PATH_BYTES];
     char dir[FIXTURE_PATH_BYTES + 8]; /* top/log */
     uint32_t segment_bytes;
+    bool direct;
     struct raft_log *log;
     struct raft_log_recovered recovered; /* of the last open */
     char why[RAFT_LOG_WHY_BYTES];

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/* direct.c: batches that the kernel writes, beside those of the writer thread. */
+#include <errno.h>
+#include <libaio.h>
+#include <poll.h>
+#include <stdlib.h>
+
+#include "fixture.h"
+
+int __real_io_submit(io_context_t ctx, long count, struct iocb **iocbs);
+int __wrap_io_submit(io_context_t ctx, long count, struct iocb **iocbs);
+int __real_io_getevents(io_context_t ctx, long least, long most, struct io_event *events,
+                        struct timespec *timeout);
+int __wrap_io_getevents(io_context_t ctx, long least, long most, struct io_event *events,
+                        struct timespec *timeout);
+
+static struct {
+    bool refuses;
+    bool fails;
+    unsigned taken;
+} kernel;
+
+int __wrap_io_submit(io_context_t ctx, long count, struct iocb **iocbs)
+{
+    if (kernel.refuses)
+        return -EAGAIN;
+    kernel.taken++;
+    return __real_io_submit(ctx, count, iocbs);
+}
+
+int __wrap_io_getevents(io_context_t ctx, long least, long most, struct io_event *events,
+                        struct timespec *timeout)
+{
+    int n = __real_io_getevents(ctx, least, most, events, timeout);
+    if (n == 1 && kernel.fails)
+        events[0].res = (unsigned long)-EIO;
+    return n;
+}
+
+static int setup(void **state)
+{
+    kernel.refuses = kernel.fails = false;
+    kernel.taken = 0;
+    setenv("TMPDIR", "/var/tmp", 0); /* a disk: in memory, a write has ended when it begins */
+    int status = fixture_setup(state);
+    struct fixture *f = *state;
+    f->direct = true;
+    return status;
+}
+
+static uint64_t submit(struct fixture *f, uint32_t bytes)
+{
+    return fixture_submit(f,
+                          &(struct fixture_write){
+                              .term = 1, .count = 1, .bytes = &bytes, .kind = RAFT_ENTRY_COMMAND});
+}
+
+static uint64_t reap(struct fixture *f)
+{
+    struct pollfd p = {.fd = raft_log_event_fd(f->log), .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 60 * 1000), 1);
+    return raft_log_reap(f->log);
+}
+
+/* Whoever does it: what begins a segment is the writer's. */
+static void write_one(struct fixture *f, uint32_t bytes)
+{
+    unsigned taken = kernel.taken;
+    uint64_t id = submit(f, bytes);
+    raft_log_push(f->log);
+    if (kernel.taken > taken)
+        assert_int_equal(reap(f), id);
+    else
+        fixture_wait_durable(f, id);
+}
+
+/* The writer may not have come to its end yet when it says that a write is durable. */
+static void write_until_direct(struct fixture *f, uint32_t bytes)
+{
+    unsigned taken = kernel.taken;
+    for (int tries = 0; kernel.taken == taken; tries++) {
+        assert_true(tries < 1000);
+        write_one(f, bytes);
+    }
+}
+
+/* A file system without O_DIRECT has nothing to test. */
+static bool is_possible(struct fixture *f)
+{
+    fixture_open(f, true);
+    submit(f, 1);
+    raft_log_push(f->log);
+    bool possible = kernel.taken == 1;
+    if (possible)
+        assert_int_equal(reap(f), 1);
+    else
+        print_message("left out: %s has no O_DIRECT\n", f->dir);
+    return possible;
+}
+
+static void what_the_kernel_wrote_is_recovered(void **state)
+{
+    struct fixture *f = *state;
+    f->segment_bytes = 64 * 1024;
+    if (!is_possible(f))
+        return;
+    for (uint32_t i = 0; i < 500; i++)
+        write_one(f, i % 3000);
+    assert_true(kernel.taken > 400);
+    fixture_reopen(f);
+}
+
+static void the_writer_thread_goes_on_behind_it_and_before_it(void **state)
+{
+    struct fixture *f = *state;
+    f->segment_bytes = 1024 * 1024;
+    if (!is_possible(f))
+        return;
+    for (uint32_t i = 0; i < 30; i++) {
+        write_until_direct(f, 100);
+        unsigned taken = kernel.taken;
+        uint64_t large = submit(f, 100 * 1000);
+        raft_log_push(f->log);
+        fixture_wait_durable(f, large);
+        assert_int_equal(kernel.taken, taken);
+    }
+    fixture_reopen(f);
+}
+
+static void what_is_submitted_meanwhile_goes_into_the_next_batch(void **state)
+{
+    struct fixture *f = *state;
+    if (!is_possible(f))
+        return;
+    uint64_t first = submit(f, 10);
+    raft_log_push(f->log);
+    submit(f, 20);
+    raft_log_push(f->log);
+    uint64_t last = submit(f, 30);
+    raft_log_push(f->log);
+    assert_int_equal(kernel.taken, 2);
+    assert_int_equal(reap(f), first);
+    raft_log_push(f->log);
+    assert_int_equal(reap(f), last);
+    fixture_reopen(f);
+}
+
+static void what_the_kernel_does_not_take_is_left_to_the_writer(void **state)
+{
+    struct fixture *f = *state;
+    if (!is_possible(f))
+        return;
+    kernel.refuses = true;
+    uint64_t id = submit(f, 100);
+    raft_log_push(f->log);
+    fixture_wait_durable(f, id);
+    kernel.refuses = false;
+    write_until_direct(f, 100);
+    fixture_reopen(f);
+}
+
+static void what_comes_back_with_an_error_is_done_over_by_the_writer(void **state)
+{
+    struct fixture *f = *state;
+    if (!is_possible(f))
+        return;
+    kernel.fails = true;
+    uint64_t id = submit(f, 100);
+    raft_log_push(f->log);
+    assert_int_equal(reap(f), 0);
+    uint64_t behind = submit(f, 50);
+    raft_log_push(f->log);
+    fixture_wait_durable(f, id);
+    fixture_wait_durable(f, behind);
+    kernel.fails = false;
+    write_until_direct(f, 100);
+    fixture_reopen(f);
+}
+
+static void closing_waits_for_it(void **state)
+{
+    struct fixture *f = *state;
+    if (!is_possible(f))
+        return;
+    for (int i = 0; i < 50; i++) {
+        submit(f, 100);
+        raft_log_push(f->log);
+        submit(f, 100);
+        fixture_reopen(f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_the_kernel_wrote_is_recovered, setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(the_writer_thread_goes_on_behind_it_and_before_it, setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(what_is_submitted_meanwhile_goes_into_the_next_batch, setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(what_the_kernel_does_not_take_is_left_to_the_writer, setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(what_comes_back_with_an_error_is_done_over_by_the_writer,
+                                        setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(closing_waits_for_it, setup, fixture_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
