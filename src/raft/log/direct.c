@@ -13,8 +13,16 @@
  * what comes back with an error, is left to the writer, which does the whole batch over in the
  * ordinary way: there errors are told apart, reported and tried again, and a sync that fails once
  * more ends the process. That is safe because no page cache stands between: nothing has been called
- * clean that was not on the disk, and what was acknowledged before had a sync of its own. Where a
- * file system knows no O_DIRECT, or not in sectors of 512 bytes, all of it is the writer's.
+ * clean that was not on the disk, and what was acknowledged before had a sync of its own.
+ *
+ * Where a file system knows no O_DIRECT, or not in sectors of 512 bytes, all of it is the writer's.
+ * It must say so (statx, from Linux 6.1 on): some take any descriptor as O_DIRECT, and then write
+ * through the page cache and sync before io_submit() returns (btrfs), which the loop cannot wait
+ * for.
+ *
+ * io_submit() itself waits while the file system is frozen (fsfreeze(8)), and a moment where the
+ * journal has the inode at hand, whose mtime changes. The others then take this node for dead,
+ * as long as that lasts.
  *
  * One batch at a time: log->writing says that one is on its way, here or there.
  */
@@ -22,6 +30,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/memory.h"
@@ -52,6 +61,20 @@ void log_direct_close(struct raft_log *log)
         io_destroy(d->aio);
 }
 
+/* The file system writes single sectors of it without the page cache. */
+static bool takes_sectors(int fd)
+{
+#ifdef STATX_DIOALIGN
+    struct statx st;
+    return statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &st) == 0 &&
+           (st.stx_mask & STATX_DIOALIGN) && st.stx_dio_offset_align > 0 &&
+           st.stx_dio_offset_align <= FORMAT_SECTOR_BYTES;
+#else
+    (void)fd;
+    return false;
+#endif
+}
+
 void log_direct_begin_segment(struct raft_log *log)
 {
     struct log_direct *d = &log->direct;
@@ -62,6 +85,10 @@ void log_direct_begin_segment(struct raft_log *log)
     segment_path(log->dir, log->number, path);
     if (d->event_fd >= 0)
         d->fd = open(path, O_WRONLY | O_DIRECT | O_DSYNC | O_CLOEXEC);
+    if (d->fd >= 0 && !takes_sectors(d->fd)) {
+        close(d->fd);
+        d->fd = -1;
+    }
     if (d->fd >= 0) /* the zeroes that it was filled with */
         posix_fadvise(d->fd, 0, 0, POSIX_FADV_DONTNEED);
 }

@@ -4,6 +4,7 @@
 #include <libaio.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "fixture.h"
 
@@ -14,11 +15,28 @@ int __real_io_getevents(io_context_t ctx, long least, long most, struct io_event
 int __wrap_io_getevents(io_context_t ctx, long least, long most, struct io_event *events,
                         struct timespec *timeout);
 
+int __real_statx(int dir, const char *path, int flags, unsigned mask, struct statx *out);
+int __wrap_statx(int dir, const char *path, int flags, unsigned mask, struct statx *out);
+
 static struct {
     bool refuses;
     bool fails;
+    bool knows_no_alignment;
+    uint32_t alignment; /* 0: as it is */
     unsigned taken;
 } kernel;
+
+int __wrap_statx(int dir, const char *path, int flags, unsigned mask, struct statx *out)
+{
+    int rc = __real_statx(dir, path, flags, mask, out);
+#ifdef STATX_DIOALIGN
+    if (kernel.alignment)
+        out->stx_dio_offset_align = kernel.alignment;
+    if (kernel.knows_no_alignment)
+        out->stx_mask &= ~STATX_DIOALIGN;
+#endif
+    return rc;
+}
 
 int __wrap_io_submit(io_context_t ctx, long count, struct iocb **iocbs)
 {
@@ -39,8 +57,8 @@ int __wrap_io_getevents(io_context_t ctx, long least, long most, struct io_event
 
 static int setup(void **state)
 {
-    kernel.refuses = kernel.fails = false;
-    kernel.taken = 0;
+    kernel.refuses = kernel.fails = kernel.knows_no_alignment = false;
+    kernel.alignment = kernel.taken = 0;
     setenv("TMPDIR", "/var/tmp", 0); /* a disk: in memory, a write has ended when it begins */
     int status = fixture_setup(state);
     struct fixture *f = *state;
@@ -177,6 +195,31 @@ static void what_comes_back_with_an_error_is_done_over_by_the_writer(void **stat
     fixture_reopen(f);
 }
 
+static void nothing_is_tried(struct fixture *f)
+{
+    fixture_open(f, true);
+    for (uint32_t i = 0; i < 5; i++) {
+        uint64_t id = submit(f, 100);
+        raft_log_push(f->log);
+        assert_int_equal(kernel.taken, 0);
+        fixture_wait_durable(f, id);
+    }
+    fixture_reopen(f);
+}
+
+static void on_a_disk_of_large_sectors_all_is_the_writers(void **state)
+{
+    kernel.alignment = 4096;
+    nothing_is_tried(*state);
+}
+
+/* Its O_DIRECT may be none: io_submit() would wait for a sync. */
+static void so_it_is_where_the_file_system_does_not_say(void **state)
+{
+    kernel.knows_no_alignment = true;
+    nothing_is_tried(*state);
+}
+
 static void closing_waits_for_it(void **state)
 {
     struct fixture *f = *state;
@@ -203,6 +246,10 @@ int main(void)
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(what_comes_back_with_an_error_is_done_over_by_the_writer,
                                         setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(on_a_disk_of_large_sectors_all_is_the_writers, setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(so_it_is_where_the_file_system_does_not_say, setup,
+                                        fixture_teardown),
         cmocka_unit_test_setup_teardown(closing_waits_for_it, setup, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
