@@ -18,8 +18,9 @@
  * and only one that says so makes use of it.
  *
  * Who opens inside the kernel without a check of the permission (fanotify for its listener, nfsd)
- * may come upon the record of an earlier call, as may a thread whose number was used before. So a
- * record is good for RECENT_US only: that is as old as what they see may be.
+ * or looks up by a handle (open_by_handle_at) may come upon the record of an earlier call, as may a
+ * thread whose number was used before. So a record is good for RECENT_US only: that is as old as
+ * what they see may be.
  *
  * A table of fixed size by thread id; of two threads in one place the later stays. The nodeid of
  * the root is never noted: its attributes are kept, and nobody waits for them. Guarded by the

@@ -4,7 +4,8 @@
  * and to the operator, who alone can mend it.
  *
  * Full: the log says so, and repeats once a minute which file it cannot make (log/keeper.c). Still:
- * the writer thread hangs in a system call and can say nothing, so it is noticed here, at any step.
+ * the writer thread hangs in a system call, or the kernel does not come back, and nobody can say
+ * so; it is noticed here, at any step.
  */
 #include "raft/internal.h"
 

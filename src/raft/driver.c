@@ -9,13 +9,14 @@
  *           -> committed entries to the node -> timer
  *
  * Appends leave in parallel with the leader's own write; promises (votes, acknowledgements) wait in
- * the outbox until the writer thread reports their write durable.
+ * the outbox until the log reports their write durable.
  *
  * An append for a member far behind is read from the log first (reading.c). When it comes back it
  * is checked against the core's present term, since the world may have moved on meanwhile.
  *
- * Threads: on_durable arrives on the log's; it only stores a number and wakes the loop, which never
- * waits for it.
+ * The loop begins to write the log once a turn, when all that the turn came to has been sent.
+ * Threads: on_durable arrives on the log's; it only stores a number and wakes the loop. What the
+ * kernel has written for the loop (log/direct.c) needs no thread.
  */
 #include "raft/internal.h"
 

@@ -74,7 +74,7 @@ struct raft_driver {
     uint64_t unreadable_us; /* when the log was last reported to be */
     bool apply_paused;      /* a snapshot is taking the state machine's place */
 
-    atomic_uint_fast64_t log_durable_write; /* by the writer thread */
+    atomic_uint_fast64_t log_durable_write; /* by the log's writer, or the loop */
     atomic_bool log_full;                   /* by the keeper thread */
     bool told_full;                         /* stepped as RAFT_DISK */
     struct disk_watch disk;

@@ -15,9 +15,9 @@
  *   checkpoint what the index shows, and one who makes the index anew takes no frame for committed
  *   that no commit follows.
  * - An error (a full disk) comes out of that same write, and SQLite rolls the transaction back as
- * if the frame alone had failed. A spill that finds no room fails likewise, by the write that finds
- *   the buffer full, or by the read of what was spilled. What could not be written is forgotten:
- *   the next transaction writes at the same place.
+ *   if the frame alone had failed. A spill that finds no room fails likewise, by the write that
+ *   finds the buffer full, or by the read of what was spilled. What could not be written is
+ *   forgotten: the next transaction writes at the same place.
  * - The connection itself may look at its own frames again, or sync, or cut the file: whatever else
  *   is done with the file writes out what is held first (vfs.c).
  * - If the process dies, the log lacks frames that were not committed.
