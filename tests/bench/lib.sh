@@ -168,6 +168,7 @@ measure() {
     unset "other_pid[bench]"
     [ "$status" = 0 ] || return "$status"
     last=$(<"$work/figure")
+    last=${last//$work/.} # temporary paths are not for publishing
     printf '%s\n' "$last" >>"$results"
     say "$("$top/tests/bench/figures.py" short <<<"$last")"
 }
