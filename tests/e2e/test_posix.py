@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What one node promises another: atomic creation, appends, renames; permissions; open files."""
+import ctypes
 import errno
 import os
+import stat
 import subprocess
 
 import pytest
@@ -47,11 +49,23 @@ def test_renames_are_atomic_for_readers(three):
     assert b.read("current") == "99"
 
 
+def renameat2(old, new, flags):
+    """0 or an errno; Python's own rename has no flags."""
+    at_cwd, libc = -100, ctypes.CDLL(None, use_errno=True)
+    return ctypes.get_errno() if libc.renameat2(at_cwd, os.fsencode(old), at_cwd, os.fsencode(new),
+                                                flags) else 0
+
+
 def test_rename_flags_and_errors(three):
     a, b, _ = three.nodes
     a.write("x", "x")
     b.write("y", "y")
     assert a.shell("mv --no-clobber x y; cat y").stdout == "y"
+    no_replace, exchange = 1, 2
+    assert renameat2(b.path("x"), b.path("y"), no_replace) == errno.EEXIST
+    for node in a, b:
+        assert renameat2(node.path("x"), node.path("y"), exchange) == 0
+        assert (a.read("x"), b.read("y")) == (("y", "x") if node is a else ("x", "y"))
     os.mkdir(a.path("d"))
     os.mkdir(a.path("d/e"))
     for function, args, error in [
@@ -109,6 +123,10 @@ def test_permissions_hold_on_every_node(three):
     a.write("shared/roots", "r")
     assert "Operation not permitted" in as_nobody(b, "rm -f shared/roots").stderr
     assert os.stat(a.path("shared/mine")).st_uid == 65534
+    a.write("runs", "as its owner")
+    os.chmod(a.path("runs"), 0o6777)
+    assert as_nobody(b, "echo changed > runs").returncode == 0
+    assert stat.S_IMODE(os.stat(a.path("runs")).st_mode) == 0o777
 
 
 def test_inode_numbers_and_times_are_the_same_everywhere(three):
