@@ -263,7 +263,7 @@ static void on_log_async(uv_async_t *async)
     collect(async->data);
 }
 
-void raft_driver_on_log_event(uv_poll_t *poll, int status, int events)
+static void on_log_event(uv_poll_t *poll, int status, int events)
 {
     (void)status, (void)events;
     struct raft_driver *d = poll->data;
@@ -271,6 +271,16 @@ void raft_driver_on_log_event(uv_poll_t *poll, int status, int events)
     if (durable)
         atomic_store(&d->log_durable_write, durable);
     collect(d);
+}
+
+void raft_driver_watch_log(struct raft_driver *d)
+{
+    int fd = raft_log_event_fd(d->log);
+    if (fd < 0)
+        return;
+    uv_poll_init(d->loop, &d->log_poll, fd);
+    uv_poll_start(&d->log_poll, UV_READABLE, on_log_event);
+    d->log_poll.data = d;
 }
 
 /* What this turn has come to is sent already (net.c): others write at the same time. */

@@ -81,7 +81,7 @@ struct raft_driver {
     pthread_mutex_t fetch_lock;
     struct fetch *fetched; /* by the reader thread, newest first */
     uv_async_t log_async;
-    uv_poll_t log_poll; /* raft_log_event_fd() */
+    uv_poll_t log_poll; /* raft_log_event_fd(); data NULL: there is none */
     uv_prepare_t before_poll;
     uv_timer_t wake;
 
@@ -136,8 +136,8 @@ void raft_driver_watch_disk(struct raft_driver *driver, uint64_t now_us);
 /* Tells the net of the members that the core has now. */
 void raft_driver_adopt_members(struct raft_driver *driver);
 
-/* uv_poll_cb of log_poll. */
-void raft_driver_on_log_event(uv_poll_t *poll, int status, int events);
+/* From now on the loop hears of what the kernel has written for it (log/direct.c). */
+void raft_driver_watch_log(struct raft_driver *driver);
 
 /* raft_log_options.on_durable: the writer's thread. */
 void raft_driver_on_durable(void *ctx, uint64_t write_id);

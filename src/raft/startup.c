@@ -232,11 +232,8 @@ int raft_driver_start(struct raft_driver *d, struct raft_driver_start *start,
                                        .on_durable = raft_driver_on_durable,
                                        .on_space = raft_driver_on_space};
     int status = raft_log_open(&options, &d->log, &recovered, why);
-    if (status == 0 && raft_log_event_fd(d->log) >= 0) {
-        uv_poll_init(d->loop, &d->log_poll, raft_log_event_fd(d->log));
-        d->log_poll.data = d;
-        uv_poll_start(&d->log_poll, UV_READABLE, raft_driver_on_log_event);
-    }
+    if (status == 0)
+        raft_driver_watch_log(d);
     if (status == 0)
         status = align_log(d->log, &recovered, start, why);
     if (status < 0)
