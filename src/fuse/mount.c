@@ -31,6 +31,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/report.h"
+#include "base/thread.h"
 #include "fuse/deferred.h"
 #include "fuse/handle.h"
 #include "fuse/mount_state.h"
@@ -158,17 +159,13 @@ static void on_leave_signal(int number)
     (void)number; /* it has interrupted a read: that is all it is for */
 }
 
-static int start_workers(struct mount *m, unsigned count)
+static void start_workers(struct mount *m, unsigned count)
 {
     struct sigaction leave = {.sa_handler = on_leave_signal}; /* no SA_RESTART */
     sigaction(LEAVE_SIGNAL, &leave, NULL);
     m->workers = memory_zalloc(count * sizeof(*m->workers));
-    for (; m->worker_count < count; m->worker_count++) {
-        int status = pthread_create(&m->workers[m->worker_count], NULL, worker, m);
-        if (status)
-            return -status;
-    }
-    return 0;
+    for (; m->worker_count < count; m->worker_count++)
+        thread_start(&m->workers[m->worker_count], "fuse", worker, m);
 }
 
 /* A signal that comes just before the read it is meant for is lost: so it is sent again. */
@@ -317,9 +314,11 @@ static int serve_mount(struct mount *m, unsigned workers)
     int status = fuse_session_custom_io(m->session, &custom_io, fuse_session_fd(m->session));
     if (status == 0)
         status = answer_init(m);
-    if (status == 0)
-        status = notify_start(m);
-    return status < 0 ? status : start_workers(m, workers);
+    if (status < 0)
+        return status;
+    notify_start(m);
+    start_workers(m, workers);
+    return 0;
 }
 
 int mount_open(const struct mount_options *options, struct mount **out, char why[MOUNT_WHY_BYTES])
@@ -328,8 +327,7 @@ int mount_open(const struct mount_options *options, struct mount **out, char why
     m->session = new_session(m, options->fuse_options);
     if (!m->session)
         return fail_open(m, -EINVAL, why, "a mount option is unknown or too long (see above)");
-    if (timers_init(&m->timers, &m->lock) < 0)
-        return fail_open(m, -EAGAIN, why, "no more threads: raise ulimit -u");
+    timers_init(&m->timers, &m->lock);
     if (fuse_session_mount(m->session, m->mountpoint) != 0) {
         timers_close(&m->timers);
         return fail_open(m, -EIO, why,

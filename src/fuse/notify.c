@@ -32,6 +32,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/thread.h"
 #include "fuse/deferred.h"
 #include "fuse/handle.h"
 #include "fuse/mount_state.h"
@@ -291,11 +292,10 @@ void notify_init(struct mount *m, bool caches_names)
     map_init(&n->told);
 }
 
-int notify_start(struct mount *m)
+void notify_start(struct mount *m)
 {
-    int status = -pthread_create(&m->notifier.thread, NULL, notifier_thread, m);
-    m->notifier.started = status == 0;
-    return status;
+    thread_start(&m->notifier.thread, "notifier", notifier_thread, m);
+    m->notifier.started = true;
 }
 
 void notify_stop(struct mount *m)

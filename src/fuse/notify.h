@@ -37,7 +37,7 @@ struct notifier {
 };
 
 void notify_init(struct mount *m, bool caches_names);
-int notify_start(struct mount *m); /* 0 or a negative errno */
+void notify_start(struct mount *m);
 
 /*
  * Joins the thread. The workers must still serve: what the thread waits for is an answer of theirs.

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 
 static const uint64_t delay_us[TIMER_DELAYS] = {0, 10 * 1000, 20 * 1000, 1000 * 1000};
 
@@ -49,7 +50,7 @@ static void *timer_thread(void *arg)
     return NULL;
 }
 
-int timers_init(struct timers *timers, pthread_mutex_t *lock)
+void timers_init(struct timers *timers, pthread_mutex_t *lock)
 {
     timers->lock = lock;
     timers->stopping = false;
@@ -61,7 +62,7 @@ int timers_init(struct timers *timers, pthread_mutex_t *lock)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&timers->cond, &attr);
     pthread_condattr_destroy(&attr);
-    return -pthread_create(&timers->thread, NULL, timer_thread, timers);
+    thread_start(&timers->thread, "fuse-timer", timer_thread, timers);
 }
 
 void timers_close(struct timers *timers)

@@ -34,8 +34,7 @@ struct timers {
     bool stopping;
 };
 
-/* 0, or a negative errno when no thread can be made. */
-int timers_init(struct timers *timers, pthread_mutex_t *lock);
+void timers_init(struct timers *timers, pthread_mutex_t *lock);
 
 /* Joins the thread; timers that still run never expire. Called without the lock. */
 void timers_close(struct timers *timers);

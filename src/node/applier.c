@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/report.h"
+#include "base/thread.h"
 
 enum {
     BATCH_ENTRIES = 1024,
@@ -181,7 +182,7 @@ struct applier *applier_init(const struct applier_options *options)
     a->ring = memory_alloc(a->capacity * sizeof(*a->ring));
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->added, NULL);
-    pthread_create(&a->thread, NULL, apply_thread, a);
+    thread_start(&a->thread, "apply", apply_thread, a);
     return a;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "node/queue.h"
 
 enum {
@@ -84,7 +85,7 @@ struct barriers *barriers_init(struct contact *contact, bool local)
     for (int i = 0; i < ROUNDS; i++)
         queue_init(&b->rounds[i].batch);
     for (int i = 0; i < QUERY_THREADS; i++)
-        pthread_create(&b->threads[i], NULL, query_thread, b);
+        thread_start(&b->threads[i], "query", query_thread, b);
     return b;
 }
 

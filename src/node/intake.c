@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "base/memory.h"
+#include "base/thread.h"
 #include "store/snapshot_sink.h"
 #include "store/snapshot_source.h"
 
@@ -146,7 +147,7 @@ struct intake *intake_init(const char *dir, void (*wake)(void *ctx), void *ctx)
     in->ctx = ctx;
     pthread_mutex_init(&in->lock, NULL);
     pthread_cond_init(&in->started, NULL);
-    pthread_create(&in->thread, NULL, intake_thread, in);
+    thread_start(&in->thread, "intake", intake_thread, in);
     return in;
 }
 

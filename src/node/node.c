@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/report.h"
+#include "base/thread.h"
 #include "node/damage.h"
 #include "node/internal.h"
 
@@ -335,7 +336,7 @@ static int run_threads(struct node *n, void (*on_serving)(void *ctx), void *ctx)
     node_adopt_stored_config(n);
     bool asks = joining_start(&n->joining, n->driver, &n->dir.identity, n->options->join,
                               n->dir.peers, !n->options->nonvoter);
-    pthread_create(&n->loop_thread, NULL, run_loop, n);
+    thread_start(&n->loop_thread, "loop", run_loop, n);
     int status = 0;
     if (asks && n->dir.state == DATADIR_JOINING)
         status = joining_await_answer(&n->joining, n->why);

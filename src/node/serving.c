@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/thread.h"
 #include "store/snapshot_source.h"
 
 enum {
@@ -220,7 +221,7 @@ struct serving *serving_init(const struct serving_options *options)
     s->dir = memory_strdup(options->dir);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->asked, NULL);
-    pthread_create(&s->thread, NULL, serving_thread, s);
+    thread_start(&s->thread, "serving", serving_thread, s);
     return s;
 }
 

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/memory.h"
+#include "base/thread.h"
 #include "node/orders.h"
 
 enum {
@@ -126,7 +127,7 @@ int snapshots_init(struct snapshots **out, const struct snapshots_options *optio
     pthread_cond_init(&s->changed, NULL);
     queue_init(&s->asked);
     queue_init(&s->taking);
-    pthread_create(&s->thread, NULL, snapshot_thread, s);
+    thread_start(&s->thread, "snapshot", snapshot_thread, s);
     *out = s;
     return 0;
 }

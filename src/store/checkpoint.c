@@ -19,6 +19,7 @@
 
 #include "base/memory.h"
 #include "base/report.h"
+#include "base/thread.h"
 #include "store/pace.h"
 #include "store/sql.h"
 #include "store/vfs.h"
@@ -155,9 +156,7 @@ int checkpoint_open(struct checkpoint **out, const char *path, const _Atomic(uin
     run(c, SQLITE_CHECKPOINT_PASSIVE);
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);
-    int rc = pthread_create(&c->thread, NULL, checkpoint_main, c);
-    if (rc)
-        report_fatal("cannot start the checkpoint thread; raise the limit of threads");
+    thread_start(&c->thread, "checkpoint", checkpoint_main, c);
     *out = c;
     return 0;
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/thread.h"
 #include "raft/log/internal.h"
 
 /* ---- Opening and closing ---- */
@@ -123,9 +124,9 @@ int raft_log_open(const struct raft_log_options *options, struct raft_log **out,
                                     .configs = {config_found(log, 0), config_found(log, 1)},
                                     .torn = torn};
     log_direct_init(log);
-    pthread_create(&log->writer, NULL, log_writer_run, log);
-    pthread_create(&log->reader, NULL, log_reader_run, log);
-    pthread_create(&log->keeper, NULL, log_keeper_run, log);
+    thread_start(&log->writer, "log-writer", log_writer_run, log);
+    thread_start(&log->reader, "log-reader", log_reader_run, log);
+    thread_start(&log->keeper, "log-keeper", log_keeper_run, log);
     *out = log;
     return 0;
 }
