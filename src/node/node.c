@@ -21,6 +21,7 @@
 #include "base/memory.h"
 #include "base/report.h"
 #include "base/thread.h"
+#include "node/alarm.h"
 #include "node/damage.h"
 #include "node/internal.h"
 
@@ -64,15 +65,12 @@ static void arm_housekeeping(struct node *n, uint64_t now_us, uint64_t again_us)
 {
     bool waiting = n->hand_over_until_us || changes_pending(n->changes) ||
                    barriers_pending(n->barriers) || contact_refuses(&n->contact, now_us);
-    uint64_t in_ms = waiting ? HOUSEKEEPING_MS : UINT64_MAX;
+    uint64_t in_ms = waiting ? HOUSEKEEPING_MS : ALARM_NEVER;
     if (again_us != UINT64_MAX) {
         uint64_t again_ms = again_us > now_us ? (again_us - now_us + 999) / 1000 : 0;
         in_ms = again_ms < in_ms ? again_ms : in_ms;
     }
-    if (in_ms == UINT64_MAX)
-        uv_timer_stop(&n->housekeeping);
-    else
-        uv_timer_start(&n->housekeeping, on_housekeeping, in_ms, 0);
+    alarm_within(&n->housekeeping, on_housekeeping, in_ms);
 }
 
 static uint64_t earlier(uint64_t a_us, uint64_t b_us)
