@@ -124,42 +124,57 @@ static bool is_alone(struct node *n)
     return alone;
 }
 
+/* Synced to disk before anything is accepted from the cluster. */
+static bool adopt_cluster(struct node *n, uint64_t cluster)
+{
+    struct raft_net_identity *self = &n->dir.identity;
+    self->cluster = cluster;
+    if (datadir_save(&n->dir) < 0)
+        self->cluster = 0;
+    return self->cluster != 0;
+}
+
+/* This node should not have been founded: nothing may be added to what is to be thrown away. */
+static void stop_taking_changes(struct node *n, const char *from_name, const char *from_address)
+{
+    n->claimed = true;
+    snprintf(n->why, NODE_WHY_BYTES,
+             "%s at %s says that %s is a member of its cluster: to go on in it, start this "
+             "node with %s-join %s",
+             from_name, from_address, n->dir.identity.name,
+             n->dir.state == DATADIR_FOUNDING ? "" : "an empty -data directory and ", from_address);
+    if (!n->changes)
+        return;
+    report_error("%s. This node takes no more changes", n->why);
+    changes_refuse(n->changes);
+    raft_driver_admit_nobody(n->driver, from_address);
+}
+
 /*
- * A peer of a cluster we are not in names this node. A node that joins adopts its cluster, synced
- * to disk before anything is accepted from it: that happens once in a directory's life, and nothing
- * else runs on the loop yet. Whoever means this very incarnation means the cluster that it left by
- * --recover: nothing was lost by mistake.
+ * A peer of a cluster we are not in names this node. A node that joins adopts its cluster: that
+ * happens once in a directory's life, and nothing else runs on the loop yet. Whoever means this
+ * very incarnation means the cluster that it left by --recover: nothing was lost by mistake.
  */
-bool node_on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
-                   const char *from_address, raft_id expected_id)
+enum raft_net_claim node_on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
+                                  const char *from_address, raft_id expected_id)
 {
     (void)from;
     struct node *n = ctx;
-    bool adopt = false;
+    enum raft_net_claim claim = RAFT_CLAIM_IGNORED;
     pthread_mutex_lock(&n->dir_lock);
-    struct raft_net_identity *self = &n->dir.identity;
-    if (n->dir.state == DATADIR_JOINING && self->cluster == 0 && expected_id == self->id) {
-        self->cluster = cluster;
-        adopt = datadir_save(&n->dir) == 0;
-        self->cluster = adopt ? cluster : 0;
-    } else if (n->dir.state != DATADIR_JOINING && expected_id != self->id && !n->claimed &&
-               is_alone(n)) {
-        n->claimed = true;
-        snprintf(n->why, NODE_WHY_BYTES,
-                 "%s at %s says that %s is a member of its cluster: to go on in it, start this "
-                 "node with %s-join %s",
-                 from_name, from_address, self->name,
-                 n->dir.state == DATADIR_FOUNDING ? "" : "an empty -data directory and ",
-                 from_address);
-        if (n->changes) {
-            report_error("%s. This node takes no more changes", n->why);
-            changes_refuse(n->changes);
-        }
+    const struct raft_net_identity *self = &n->dir.identity;
+    bool joins = n->dir.state == DATADIR_JOINING;
+    if (joins && self->cluster == 0 && expected_id == self->id) {
+        claim = adopt_cluster(n, cluster) ? RAFT_CLAIM_ADOPTED : RAFT_CLAIM_IGNORED;
+    } else if (!joins && expected_id != self->id && is_alone(n)) {
+        claim = RAFT_CLAIM_NOTED;
+        if (!n->claimed)
+            stop_taking_changes(n, from_name, from_address);
     }
     pthread_mutex_unlock(&n->dir_lock);
-    if (adopt)
+    if (claim == RAFT_CLAIM_ADOPTED)
         raft_driver_set_cluster(n->driver, cluster);
-    return adopt;
+    return claim;
 }
 
 /* ---- Leaving ---- */

@@ -34,11 +34,12 @@ static bool on_invite(void *ctx, const struct raft_net_invitation *invitation,
     return false;
 }
 
-static bool on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
-                     const char *from_address, raft_id expected_id)
+static enum raft_net_claim on_claim(void *ctx, uint64_t cluster, raft_id from,
+                                    const char *from_name, const char *from_address,
+                                    raft_id expected_id)
 {
     (void)ctx, (void)cluster, (void)from, (void)from_name, (void)from_address, (void)expected_id;
-    return false;
+    return RAFT_CLAIM_IGNORED;
 }
 
 /* ---- Asking ---- */

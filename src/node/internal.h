@@ -31,7 +31,7 @@ struct node {
 
     struct datadir dir;
     pthread_mutex_t dir_lock; /* the loop and the apply thread both change its state */
-    bool claimed;             /* a cluster that we are not in calls us its member */
+    atomic_bool claimed;      /* a cluster that we are not in calls us its member */
 
     uv_loop_t loop;
     uv_async_t wake;
@@ -71,8 +71,8 @@ struct backend node_backend(struct node *node);
 void node_on_removed(void *ctx, const char *by_name);
 bool node_on_invite(void *ctx, const struct raft_net_invitation *invitation,
                     struct raft_net_join *self, char why[RAFT_NET_WHY_BYTES]);
-bool node_on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
-                   const char *from_address, raft_id expected_id);
+enum raft_net_claim node_on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
+                                  const char *from_address, raft_id expected_id);
 void node_on_config(void *ctx, const struct raft_entry *entry);
 
 /* This configuration, encoded or NULL, is in force by what the store holds. Any thread. */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* requests.c - what the mount asks for: each request to whoever of the node answers it. */
+#include <errno.h>
+
 #include "base/clock.h"
 #include "base/memory.h"
 #include "node/internal.h"
@@ -55,6 +57,10 @@ static void backend_order(void *ctx, struct backend_order *order)
     struct orders *orders = orders_for(n, order);
     if (!orders) {
         snapshots_order(n->snapshots, order);
+        return;
+    }
+    if (n->claimed && orders == members_orders(n->members)) {
+        order->done(order, -EROFS);
         return;
     }
     orders_add(orders, order);

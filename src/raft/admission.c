@@ -110,13 +110,23 @@ void raft_driver_on_join(void *ctx, const struct raft_net_join *join,
     reply->cluster = d->identity.cluster;
     raft_id leader = raft_leader(d->core);
     const struct raft_member *m = raft_config_find(raft_config(d->core, NULL), leader);
-    if (leader == d->identity.id) {
+    if (d->joins_belong_at[0]) {
+        reply->status = RAFT_JOIN_REFUSED;
+        snprintf(reply->why, sizeof(reply->why),
+                 "%s was started as a cluster of its own by mistake: join %s instead",
+                 d->identity.name, d->joins_belong_at);
+    } else if (leader == d->identity.id) {
         reply->status = admit(d, join, reply);
         d->callbacks.settled(d->callbacks.ctx);
     } else if (leader && m) {
         reply->status = RAFT_JOIN_REDIRECT;
         memcpy(reply->leader_address, m->address, sizeof(m->address));
     }
+}
+
+void raft_driver_admit_nobody(struct raft_driver *d, const char *instead)
+{
+    snprintf(d->joins_belong_at, sizeof(d->joins_belong_at), "%s", instead);
 }
 
 /* ---- Members that change ---- */

@@ -416,8 +416,9 @@ static bool on_invite(void *ctx, const struct raft_net_invitation *invitation,
     return d->callbacks.invite(d->callbacks.ctx, invitation, self, why);
 }
 
-static bool on_claim(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
-                     const char *from_address, raft_id expected_id)
+static enum raft_net_claim on_claim(void *ctx, uint64_t cluster, raft_id from,
+                                    const char *from_name, const char *from_address,
+                                    raft_id expected_id)
 {
     struct raft_driver *d = ctx;
     return d->callbacks.claim(d->callbacks.ctx, cluster, from, from_name, from_address,

@@ -85,8 +85,8 @@ struct raft_driver_callbacks {
                    struct raft_net_join *self, char why[RAFT_NET_WHY_BYTES]);
 
     /* As raft_net_callbacks.on_claim. */
-    bool (*claim)(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
-                  const char *from_address, raft_id expected_id);
+    enum raft_net_claim (*claim)(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
+                                 const char *from_address, raft_id expected_id);
 };
 
 /* Listens on the identity's address; the core does not run yet. 0 or -errno with `why`. */
@@ -189,6 +189,9 @@ void raft_driver_invite(struct raft_driver *driver, const char *name, const char
                                          const struct raft_net_introduction *introduction),
                         void *ctx);
 void raft_driver_invite_stop(struct raft_driver *driver);
+
+/* Whoever asks to join is sent to this address from now on. */
+void raft_driver_admit_nobody(struct raft_driver *driver, const char *instead);
 
 void raft_driver_set_cluster(struct raft_driver *driver, uint64_t cluster);
 

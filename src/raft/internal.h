@@ -55,8 +55,9 @@ struct raft_driver {
     pthread_mutex_t core_lock; /* held during a step, and by raft_driver_status() */
     struct raft *core;         /* NULL until raft_driver_start() */
     struct raft_effects *out;
-    uint64_t config_index;           /* whose members the net knows */
-    uint64_t committed_config_index; /* whose removals the net has acted on */
+    char joins_belong_at[RAFT_ADDRESS_BYTES]; /* not here; empty: here */
+    uint64_t config_index;                    /* whose members the net knows */
+    uint64_t committed_config_index;          /* whose removals the net has acted on */
     struct member_heard heard[RAFT_MAX_MEMBERS];
 
     /* The lease, written by the loop in this order and read by any thread in the other one. */

@@ -14,6 +14,13 @@
 
 /* ---- Greetings ---- */
 
+static bool answer_refused(struct net_conn *c, const char *why)
+{
+    net_conn_send(c, wire_frame(WIRE_REFUSED, why, strlen(why), NULL, 0), NULL, 0);
+    c->last = true;
+    return true;
+}
+
 static bool __attribute__((format(printf, 2, 3)))
 refuse(struct net_conn *c, const char *format, ...)
 {
@@ -24,9 +31,7 @@ refuse(struct net_conn *c, const char *format, ...)
     va_end(args);
     if (net_may_report(c->net, &c->net->bad_reported_ms))
         report_warn("a connection from %s is refused: %s", c->remote, why);
-    net_conn_send(c, wire_frame(WIRE_REFUSED, why, strlen(why), NULL, 0), NULL, 0);
-    c->last = true;
-    return true;
+    return answer_refused(c, why);
 }
 
 static bool refuse_version(struct net_conn *c, unsigned version)
@@ -41,14 +46,17 @@ static bool refuse_version(struct net_conn *c, unsigned version)
  * A peer of another cluster that means this node, by name or id: a joining node may adopt that
  * cluster (the callback sets it), a node that was to found one learns that it must not.
  */
-static void hear_claim(struct raft_net *net, const struct wire_hello *h)
+static enum raft_net_claim hear_claim(struct raft_net *net, const struct wire_hello *h)
 {
     bool named =
         h->expected == net->identity.id || strcmp(h->expected_name, net->identity.name) == 0;
-    if (h->cluster != net->identity.cluster && named &&
-        net->callbacks.on_claim(net->callbacks.ctx, h->cluster, h->from, h->name, h->address,
-                                h->expected))
+    if (h->cluster == net->identity.cluster || !named)
+        return RAFT_CLAIM_IGNORED;
+    enum raft_net_claim claim = net->callbacks.on_claim(net->callbacks.ctx, h->cluster, h->from,
+                                                        h->name, h->address, h->expected);
+    if (claim == RAFT_CLAIM_ADOPTED)
         net->identity.cluster = h->cluster;
+    return claim;
 }
 
 static void welcome(struct net_conn *c, struct net_peer *peer, enum wire_lane lane)
@@ -72,7 +80,8 @@ static bool on_hello(struct net_conn *c, const uint8_t *body, size_t bytes)
         return false;
     if (h.version != RAFT_NET_PROTOCOL)
         return refuse_version(c, h.version);
-    hear_claim(net, &h);
+    if (hear_claim(net, &h) == RAFT_CLAIM_NOTED)
+        return answer_refused(c, "it was started as a cluster of its own");
     if (h.cluster != net->identity.cluster)
         return refuse(c,
                       "%s belongs to cluster %016llx and this node to %016llx; one of them "

@@ -123,6 +123,13 @@ struct raft_net_snapshot_piece {
     uint32_t bytes;
 };
 
+/* What a node makes of a cluster that has it as a member, and that it is not in. */
+enum raft_net_claim {
+    RAFT_CLAIM_IGNORED,
+    RAFT_CLAIM_ADOPTED, /* it has no cluster, was joining, and this is it from now on: accept */
+    RAFT_CLAIM_NOTED,   /* it has been started by mistake, and has said so */
+};
+
 struct raft_net_callbacks {
     void *ctx;
 
@@ -154,12 +161,10 @@ struct raft_net_callbacks {
     bool (*on_invite)(void *ctx, const struct raft_net_invitation *invitation,
                       struct raft_net_join *self, char why[RAFT_NET_WHY_BYTES]);
 
-    /*
-     * A hello that names this node by name or id in a cluster this node is not in. While this node
-     * has cluster 0 and is joining, return true to adopt the cluster and accept.
-     */
-    bool (*on_claim)(void *ctx, uint64_t cluster, raft_id from, const char *from_name,
-                     const char *from_address, raft_id expected_id);
+    /* A hello that names this node by name or id in a cluster this node is not in. */
+    enum raft_net_claim (*on_claim)(void *ctx, uint64_t cluster, raft_id from,
+                                    const char *from_name, const char *from_address,
+                                    raft_id expected_id);
 
     /*
      * A hello from `from`, which the configuration of entry config_index had as a member: is it
