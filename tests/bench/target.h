@@ -7,7 +7,7 @@
  *   raft:P[,P…]    the server on canonical's libraft, loopback   (target_libraft.c)
  *   disk:DIR       the limit of a disk: fdatasync                (target_limits.c)
  *   tcp:           the limit of a network: ping-pong             (target_limits.c)
- *   fuse:[noflush] the limit of FUSE: an empty filesystem        (target_fuse.c)
+ *   fuse:[WHICH]   the limit of FUSE: an empty filesystem        (target_fuse.c)
  *
  * A target is opened once by the main thread; each client thread then connects to it and is the
  * only one to use its connection. Functions give 0 (get: the number of bytes) or a negative errno;

@@ -2,15 +2,25 @@
 /*
  * target_fuse.c - what FUSE costs at best: a filesystem that does nothing, in a process of its own.
  *
- *   fuse:           open, write, close: OPEN, WRITE, FLUSH (RELEASE is not waited for)
- *   fuse:noflush    the same without FLUSH (FOPEN_NOFLUSH)
+ *                          for open, write, close the kernel asks
+ *   fuse:                  OPEN, WRITE, FLUSH
+ *   fuse:noflush           OPEN, WRITE
+ *   fuse:uncached          LOOKUP, GETATTR, OPEN, WRITE
+ *   fuse:libraft:P[,P...]  the same, and the WRITE is answered once libraft-server has put it
  *
- * Every name exists and is a file; names and attributes are cached for ever, writes are counted and
- * dropped, reads give one short line. So what is left is the kernel's way to a worker thread and
- * back.
+ * RELEASE comes after each of them, and is not waited for. Every name exists and is the same file,
+ * owned by whoever runs this; writes are counted and dropped, reads give one short line. So what is
+ * left is the kernel's way to a worker thread and back, as often as it has to ask.
+ *
+ * Names and attributes are cached for ever, or, where the table has LOOKUP and GETATTR, not at all
+ * but for the root's attributes. Those are the calls of a mount on which every open sees what
+ * others have changed. On such a mount fuse:libraft: has nothing between FUSE and Raft but a
+ * loopback connection. Workers are as many as a raftfs node has, and read requests as it does; each
+ * has a connection of its own to libraft-server.
  */
 #include <errno.h>
 #include <fuse_lowlevel.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,14 +34,37 @@
 
 #include "target.h"
 
-enum { FILE_INO = 2, FUSE_MAGIC = 0x65735546 };
+enum { WORKERS = 4, FILE_INO = 2, FUSE_MAGIC = 0x65735546 };
 static const double FOREVER_S = 86400;
+
+/* Set before the workers start, who then only read it. */
+struct empty {
+    const char *path;
+    bool noflush, uncached, replicated;
+    struct target libraft; /* if replicated */
+    struct fuse_session *session;
+};
+
+struct worker {
+    struct empty *empty;
+    struct client libraft; /* if replicated; no other worker uses it */
+};
+
+static _Thread_local struct worker *self;
 
 static struct stat attributes(fuse_ino_t ino)
 {
     return (struct stat){.st_ino = ino,
                          .st_mode = ino == FUSE_ROOT_ID ? S_IFDIR | 0755 : S_IFREG | 0644,
-                         .st_nlink = 1};
+                         .st_nlink = 1,
+                         .st_uid = geteuid(),
+                         .st_gid = getegid()};
+}
+
+static double timeout_s(fuse_req_t req, fuse_ino_t ino)
+{
+    const struct empty *e = fuse_req_userdata(req);
+    return e->uncached && ino != FUSE_ROOT_ID ? 0 : FOREVER_S;
 }
 
 static void empty_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
@@ -39,15 +72,15 @@ static void empty_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     (void)parent, (void)name;
     fuse_reply_entry(req, &(struct fuse_entry_param){.ino = FILE_INO,
                                                      .attr = attributes(FILE_INO),
-                                                     .attr_timeout = FOREVER_S,
-                                                     .entry_timeout = FOREVER_S});
+                                                     .attr_timeout = timeout_s(req, FILE_INO),
+                                                     .entry_timeout = timeout_s(req, FILE_INO)});
 }
 
 static void empty_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)fi;
     struct stat s = attributes(ino);
-    fuse_reply_attr(req, &s, FOREVER_S);
+    fuse_reply_attr(req, &s, timeout_s(req, ino));
 }
 
 static void empty_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
@@ -60,17 +93,22 @@ static void empty_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int
 static void empty_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     (void)ino;
-    const struct target *t = fuse_req_userdata(req);
+    const struct empty *e = fuse_req_userdata(req);
     fi->direct_io = 1;
-    fi->noflush = strcmp(t->where, "noflush") == 0;
+    fi->noflush = e->noflush;
     fuse_reply_open(req, fi);
 }
 
 static void empty_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t bytes, off_t at,
                         struct fuse_file_info *fi)
 {
-    (void)ino, (void)data, (void)at, (void)fi;
-    fuse_reply_write(req, bytes);
+    (void)ino, (void)at, (void)fi;
+    const struct empty *e = fuse_req_userdata(req);
+    int rc = e->replicated ? target_libraft.put(&self->libraft, "file", data, bytes) : 0;
+    if (rc < 0)
+        fuse_reply_err(req, -rc);
+    else
+        fuse_reply_write(req, bytes);
 }
 
 static void empty_read(fuse_req_t req, fuse_ino_t ino, size_t bytes, off_t at,
@@ -106,18 +144,42 @@ static const struct fuse_lowlevel_ops empty_ops = {
     .release = empty_flush,
 };
 
-static _Noreturn void serve(struct target *t)
+static _Noreturn void *worker(void *arg)
+{
+    self = arg;
+    struct fuse_session *session = self->empty->session;
+    struct fuse_buf buf = {0};
+    int n;
+    while ((n = fuse_session_receive_buf(session, &buf)) > 0 || n == -EINTR)
+        if (n > 0)
+            fuse_session_process_buf(session, &buf);
+    _exit(0); /* it is unmounted */
+}
+
+static int mount_at(struct empty *e)
+{
+    char *argv[] = {(char *)"raftfs-bench", (char *)"-odefault_permissions,fsname=empty", NULL};
+    struct fuse_args args = FUSE_ARGS_INIT(2, argv);
+    e->session = fuse_session_new(&args, &empty_ops, sizeof(empty_ops), e);
+    return e->session != NULL ? fuse_session_mount(e->session, e->path) : -1;
+}
+
+static _Noreturn void serve(struct empty *e)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    char *argv[] = {(char *)"raftfs-bench", (char *)"-o", (char *)"fsname=empty", NULL};
-    struct fuse_args args = FUSE_ARGS_INIT(3, argv);
-    struct fuse_session *session = fuse_session_new(&args, &empty_ops, sizeof(empty_ops), t);
-    if (session == NULL || fuse_session_mount(session, t->path) != 0)
+    struct worker workers[WORKERS]; /* for the process's life: this never returns */
+    for (unsigned i = 0; i < WORKERS; i++) {
+        workers[i].empty = e;
+        if (e->replicated && client_connect(&workers[i].libraft, &e->libraft, i) < 0)
+            _exit(1);
+    }
+    pthread_t thread;
+    if (mount_at(e) != 0)
         _exit(1);
-    struct fuse_loop_config *config = fuse_loop_cfg_create();
-    fuse_session_loop_mt(session, config);
-    fuse_loop_cfg_destroy(config);
-    _exit(0);
+    for (unsigned i = 1; i < WORKERS; i++)
+        if (pthread_create(&thread, NULL, worker, &workers[i]) != 0)
+            _exit(1);
+    worker(&workers[0]);
 }
 
 static int wait_mounted(struct target *t)
@@ -132,16 +194,33 @@ static int wait_mounted(struct target *t)
     }
 }
 
+/* Takes what stands behind "fuse:", which for libraft is "lib" and another target's name. */
+static int parse(struct empty *e, const struct target *t)
+{
+    static const char libraft[] = "libraft:";
+    *e = (struct empty){.path = t->path};
+    e->replicated = strncmp(t->where, libraft, sizeof(libraft) - 1) == 0;
+    e->uncached = e->replicated || strcmp(t->where, "uncached") == 0;
+    e->noflush = e->uncached || strcmp(t->where, "noflush") == 0;
+    if (!e->noflush && *t->where != '\0')
+        return -EINVAL;
+    return e->replicated ? target_open(&e->libraft, t->options, t->where + strlen("lib")) : 0;
+}
+
 static int fuse_open(struct target *t)
 {
+    struct empty e;
+    int rc = parse(&e, t);
+    if (rc < 0)
+        return rc;
     const char *top = getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp";
     snprintf(t->path, sizeof(t->path), "%s/raftfs-bench-XXXXXX", top);
     if (mkdtemp(t->path) == NULL)
         return -errno;
     t->child = fork();
     if (t->child == 0)
-        serve(t);
-    int rc = t->child < 0 ? -errno : wait_mounted(t);
+        serve(&e);
+    rc = t->child < 0 ? -errno : wait_mounted(t);
     if (rc < 0)
         rmdir(t->path);
     return rc;

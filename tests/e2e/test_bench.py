@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: MIT
 """raftfs-bench measures what it says: every command once, tiny, on a cluster of one or of three."""
+import errno
 import json
 import os
 import select
 import signal
+import socketserver
+import struct
 import subprocess
+import threading
 
 import pytest
 
-from cluster import PATIENCE_S, RAFTFS
+from cluster import PATIENCE_S, RAFTFS, free_port
 
 BENCH = os.path.join(os.path.dirname(os.path.abspath(RAFTFS)), "../tests/bench/raftfs-bench")
 
@@ -95,9 +99,46 @@ def test_what_happens_to_a_cluster(three):
 
 
 def test_the_limits_of_the_machine(top):
-    for target in f"disk:{top}", "tcp:", "fuse:", "fuse:noflush":
+    for target in f"disk:{top}", "tcp:", "fuse:", "fuse:noflush", "fuse:uncached":
         check_times(bench("put", target, "-n", 20, "-c", 2), 20)
-    check_times(bench("get", "fuse:", "-n", 20), 20)
+    for target in "fuse:", "fuse:uncached":
+        check_times(bench("get", target, "-n", 20), 20)
+    assert "fuse:wrong cannot be used" in bench("put", "fuse:wrong", status=1)
+
+
+class LibraftServer(socketserver.ThreadingTCPServer):
+    """Answers as libraft-server's leader does; the tests do not install libraft itself."""
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), LibraftClient)
+        self.puts, self.refuses = [], False
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def target(self, prefix):
+        return f"{prefix}{free_port()},{self.server_address[1]}"
+
+
+class LibraftClient(socketserver.StreamRequestHandler):
+    def handle(self):
+        while sizes := self.rfile.read(8):
+            key, value = (self.rfile.read(n).decode() for n in struct.unpack("=II", sizes))
+            self.server.puts.append((key, value))
+            refused = self.server.refuses and key != "leader"
+            self.wfile.write(struct.pack("=i", -errno.EAGAIN if refused else 0))
+
+
+def test_each_write_waits_for_libraft():
+    with LibraftServer() as server:
+        check_times(bench("put", server.target("raft:"), "-n", 5, "-w", 0, "-b", 3), 5)
+        values = ["?", "...", *(f"{i}.." for i in range(5))]  # the search for the leader's comes first
+        assert [value for _, value in server.puts] == values
+        server.puts.clear()
+        check_times(bench("put", server.target("fuse:libraft:"), "-n", 5, "-w", 0, "-b", 3), 5)
+        assert [value for _, value in server.puts] == values
+        server.refuses = True
+        assert "unavailable" in bench("put", server.target("fuse:libraft:"), status=1)
+        server.shutdown()
 
 
 def test_what_cannot_be_measured_is_an_error(top):
