@@ -30,6 +30,7 @@ limits() {
     try tcp put tcp: -n 5000
     try fuse put fuse: -n 2000
     try fuse-noflush put fuse:noflush -n 2000
+    try fuse-uncached put fuse:uncached -n 2000
     try fuse-get get fuse:noflush -n 2000
     try ext4-stat stat "$work/ext4" -n 20000
 }
@@ -45,6 +46,7 @@ one_writer() {
     try etcd-put put "etcd:$etcd_leader" -n 2000
     try raftfs-put put "${node_mount[$leader]}" -n 2000 "${uses[@]}"
     try libraft-put put "$libraft" -n 2000
+    try fuse-libraft-put put "fuse:libraft:${libraft#raft:}" -n 2000
     try etcd-put-new put --new "etcd:$etcd_leader" -n 2000
     try raftfs-put-new put --new "${node_mount[$leader]}" -n 2000
     try etcd-put-follower put "etcd:$etcd_follower" -n 2000

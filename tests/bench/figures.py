@@ -159,6 +159,7 @@ def bars(f):
 
 AIMS = """
 put, p50 {put:.0f} us = libraft's put {libraft:.0f} + an empty FUSE write {fuse:.0f} + {rest:.0f}
+an empty filesystem that has libraft put each write: {floor:.0f} us, put is {to_floor:.2f} times that
 p99 of it is {tail:.1f} x its p50
 64 writers: {many:.0f}/s, libraft's {libraft_many:.0f}/s; over all three mounts {all:.0f}/s
 """
@@ -166,13 +167,14 @@ p99 of it is {tail:.1f} x its p50
 
 def aims(f):
     """How far a write is from what its parts cost alone; empty when one was not measured."""
-    names = "raftfs-put", "libraft-put", "fuse-noflush", "raftfs-put-64", "libraft-put-64", \
-        "raftfs-put-64-all"
+    names = "raftfs-put", "libraft-put", "fuse-noflush", "fuse-libraft-put", "raftfs-put-64", \
+        "libraft-put-64", "raftfs-put-64-all"
     if not all(name in f.rounds for name in names):
         return ""
-    put, libraft, fuse = (f.get(name, "p50_us") for name in names[:3])
-    many, libraft_many, at_all = (f.get(name, "ops_per_s") for name in names[3:])
+    put, libraft, fuse, floor = (f.get(name, "p50_us") for name in names[:4])
+    many, libraft_many, at_all = (f.get(name, "ops_per_s") for name in names[4:])
     return AIMS.format(put=put, libraft=libraft, fuse=fuse, rest=put - libraft - fuse,
+                       floor=floor, to_floor=put / floor,
                        tail=f.get("raftfs-put", "p99_us") / put, many=many,
                        libraft_many=libraft_many, all=at_all)
 

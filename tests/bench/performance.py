@@ -127,7 +127,9 @@ LIMITS = (
     ("a round trip of 64 B over loopback TCP", "tcp", "a message and its answer"),
     ("open, write, close on an empty FUSE filesystem", "fuse", "any filesystem in user space"),
     ("the same without FLUSH", "fuse-noflush", "raftfs, which needs none"),
-    ("open, read, close on it", "fuse-get", "a read that asks nobody"),
+    ("the same with nothing cached", "fuse-uncached", "raftfs's calls: LOOKUP, GETATTR, OPEN, WRITE"),
+    ("the same, each WRITE a libraft put", "fuse-libraft-put", "such a mount on a Raft cluster"),
+    ("open, read, close on an empty FUSE filesystem", "fuse-get", "a read that asks nobody"),
     ("stat of a cached path on ext4", "ext4-stat", "the kernel alone"),
 )
 
@@ -172,14 +174,25 @@ def bar_row(bar):
             "" if is_fixed else digits(bar.ratio()), bar_is, verdict(bar)]
 
 
-def parts_of_a_write(f):
+def floor(f, judged):
+    """What the first bars ask for, beside the least that such a write can cost here."""
+    floor_us, put = (f.get(name, "p50_us") for name in ("fuse-libraft-put", "raftfs-put"))
+    limits_us = [bar.limit for bar in judged[:2]]
+    if None in (floor_us, put, *limits_us):
+        return ""
+    return f""" An empty filesystem that is asked as often as raftfs and has libraft put each write takes
+{number(floor_us)} us: raftfs takes {times(put, floor_us)} times as long, and the first two bars below
+ask for {times(limits_us[0], floor_us)} and {times(limits_us[1], floor_us)} times as long."""
+
+
+def parts_of_a_write(f, judged):
     put, libraft, fuse = (f.get(n, "p50_us") for n in ("raftfs-put", "libraft-put", "fuse-noflush"))
     if None in (put, libraft, fuse):
         return ""
     return f"""
 Where a write's time goes: libraft, which replicates to disks but has no filesystem above it, takes
 {number(libraft)} us for a put, and FUSE alone {number(fuse)} us. raftfs, which does both, takes
-{number(put)} us: {times(put, libraft + fuse)} times their sum.
+{number(put)} us: {times(put, libraft + fuse)} times their sum.{floor(f, judged)}
 """
 
 
@@ -217,7 +230,7 @@ answers a read of its own state; etcd's failover is seen by etcdctl, whose start
 {peers(f)}{plot_peers(f, folder)}
 
 {limits(f)}
-{parts_of_a_write(f)}
+{parts_of_a_write(f, judged)}
 ### Bars
 
 What raftfs has set itself: {passed} of {len(judged)} are met. The ratio is the figure to the peer's, and
