@@ -321,6 +321,16 @@ static int serve_mount(struct mount *m, unsigned workers)
     return 0;
 }
 
+/* libfuse and fusermount3 have said on standard error what went wrong. */
+static const char *mount_advice(const char *user_options)
+{
+    if (geteuid() != 0 && has_option(user_options, "allow_other"))
+        return "see above; -o allow_other is for root, unless user_allow_other stands in "
+               "/etc/fuse.conf";
+    return "see above; /dev/fuse must be there (modprobe fuse) and open to this user, and a user "
+           "other than root needs fusermount3";
+}
+
 int mount_open(const struct mount_options *options, struct mount **out, char why[MOUNT_WHY_BYTES])
 {
     struct mount *m = new_mount(options);
@@ -330,9 +340,7 @@ int mount_open(const struct mount_options *options, struct mount **out, char why
     timers_init(&m->timers, &m->lock);
     if (fuse_session_mount(m->session, m->mountpoint) != 0) {
         timers_close(&m->timers);
-        return fail_open(m, -EIO, why,
-                         "see above; /dev/fuse must be there (modprobe fuse), and a user other "
-                         "than root needs fusermount3");
+        return fail_open(m, -EIO, why, mount_advice(options->fuse_options));
     }
     int status = serve_mount(m, options->workers ? options->workers : DEFAULT_WORKERS);
     if (status < 0) {

@@ -83,11 +83,25 @@ void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 
 /* ---- GETATTR ---- */
 
+/*
+ * Whose the root is comes with the cluster's first command, and may come a moment after the mount:
+ * until then it is this node's user's, or the kernel would not let a founder in who is not root.
+ */
+static void own_new_root(const struct mount *m, struct store_attr *attr)
+{
+    if (attr->ino != STORE_ROOT_INO || attr->ctime_ns != 0)
+        return;
+    attr->uid = m->owner_uid;
+    attr->gid = m->owner_gid;
+}
+
 static void getattr_query(struct request *r)
 {
     struct store_attr attr;
     uint64_t ino = handle_resolve(r->mount, r->nodeid);
     int status = store_getattr(r->mount->store, ino, &attr);
+    if (status == 0)
+        own_new_root(r->mount, &attr);
     double timeout_s = status == 0 ? notify_attr_timeout(r->mount, r->nodeid, &attr) : 0;
     if (!tree_is_local(r->nodeid))
         status = deferred_overlay(r, ino, status, &attr);
