@@ -205,8 +205,8 @@ void applier_add(struct applier *a, const struct raft_entry *entries, uint32_t c
         grow(a);
     for (uint32_t i = 0; i < count; i++)
         a->ring[(a->head + a->count++) & (a->capacity - 1)] = entries[i];
-    pthread_cond_signal(&a->added);
     pthread_mutex_unlock(&a->lock);
+    pthread_cond_signal(&a->added); /* without the lock, which it would wake up to wait for */
 }
 
 void applier_call(struct applier *a, void (*call)(void *ctx), void *ctx)

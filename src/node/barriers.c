@@ -37,7 +37,8 @@ struct barriers {
     struct queue applying;    /* the index is known, ascending, and not applied yet */
     struct queue sessionless; /* wait for nothing but the session */
 
-    struct queue ready; /* for the query threads */
+    struct queue ready;  /* for the query threads */
+    unsigned made_ready; /* since the lock was taken */
     pthread_cond_t ready_cond;
     bool closing;
     pthread_t threads[QUERY_THREADS];
@@ -112,7 +113,17 @@ static void make_ready(struct barriers *b, struct backend_barrier *barrier)
         return;
     }
     queue_push(&b->ready, &barrier->link);
-    pthread_cond_signal(&b->ready_cond);
+    b->made_ready++;
+}
+
+/* Gives up the lock, which those who wake up would have to wait for. */
+static void unlock_and_wake(struct barriers *b)
+{
+    unsigned wake = b->made_ready < QUERY_THREADS ? b->made_ready : QUERY_THREADS;
+    b->made_ready = 0;
+    pthread_mutex_unlock(&b->lock);
+    for (unsigned i = 0; i < wake; i++)
+        pthread_cond_signal(&b->ready_cond);
 }
 
 static void index_known(struct barriers *b, struct backend_barrier *barrier, uint64_t index)
@@ -137,7 +148,7 @@ bool barriers_submit(struct barriers *b, struct backend_barrier *barrier)
         make_ready(b, barrier);
     else
         queue_push(&b->asked, &barrier->link);
-    pthread_mutex_unlock(&b->lock);
+    unlock_and_wake(b);
     if (now || refused)
         barrier->done(barrier, refused ? -ETIMEDOUT : 0);
     return !now && !refused && !b->local;
@@ -224,7 +235,7 @@ void barriers_read_done(struct barriers *b, uint64_t token, uint64_t index, bool
         take_back(b, round);
         b->hold_until_us = clock_mono_us() + RETRY_US;
     }
-    pthread_mutex_unlock(&b->lock);
+    unlock_and_wake(b);
 }
 
 void barriers_applied(struct barriers *b, uint64_t index)
@@ -237,7 +248,7 @@ void barriers_applied(struct barriers *b, uint64_t index)
         queue_remove(link);
         make_ready(b, barrier_of(link));
     }
-    pthread_mutex_unlock(&b->lock);
+    unlock_and_wake(b);
 }
 
 void barriers_session_open(struct barriers *b)
@@ -247,7 +258,7 @@ void barriers_session_open(struct barriers *b)
     struct backend_link *link;
     while ((link = queue_pop(&b->sessionless)))
         make_ready(b, barrier_of(link));
-    pthread_mutex_unlock(&b->lock);
+    unlock_and_wake(b);
 }
 
 /* ---- Deadlines ---- */

@@ -351,6 +351,8 @@ static int register_rc;
 
 static void register_once(void)
 {
+    /* Its statistics, which nobody asks for, cost a lock for all threads at each allocation. */
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     system_vfs = sqlite3_vfs_find(NULL);
     if (!system_vfs) {
         register_rc = -EIO;

@@ -151,10 +151,10 @@ void raft_log_push(struct raft_log *log)
     if (here) {
         d->jobs = log_take_jobs(log, &stream_bytes);
         log->writing = true;
-    } else if (waits) {
-        pthread_cond_signal(&log->writer_wanted);
     }
     pthread_mutex_unlock(&log->lock);
+    if (waits && !here)
+        pthread_cond_signal(&log->writer_wanted);
     if (!here)
         return;
     log_build_batch(log, d->jobs, format_sectors(stream_bytes), &d->batch);
