@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/thread.h"
-#include "node/queue.h"
 
 enum {
     QUERY_THREADS = 2,
@@ -135,11 +134,20 @@ static void index_known(struct barriers *b, struct backend_barrier *barrier, uin
         queue_push(&b->applying, &barrier->link);
 }
 
-bool barriers_submit(struct barriers *b, struct backend_barrier *barrier)
+static bool none_on_its_way(const struct barriers *b)
+{
+    for (int i = 0; i < ROUNDS; i++)
+        if (b->rounds[i].token)
+            return false;
+    return queue_empty(&b->asked);
+}
+
+enum submitted barriers_submit(struct barriers *b, struct backend_barrier *barrier)
 {
     barrier->asked_us = clock_mono_us();
     bool now = false, refused = false;
     pthread_mutex_lock(&b->lock);
+    bool alone = none_on_its_way(b);
     if (b->local && (b->session_open || !barrier->need_session))
         now = true;
     else if (contact_refuses(b->contact, barrier->asked_us))
@@ -151,7 +159,9 @@ bool barriers_submit(struct barriers *b, struct backend_barrier *barrier)
     unlock_and_wake(b);
     if (now || refused)
         barrier->done(barrier, refused ? -ETIMEDOUT : 0);
-    return !now && !refused && !b->local;
+    if (now || refused || b->local)
+        return SUBMITTED_DONE;
+    return alone ? SUBMITTED_ALONE : SUBMITTED_BEHIND;
 }
 
 void barriers_cancel(struct barriers *b, struct backend_barrier *barrier)

@@ -8,13 +8,14 @@
  * neither the loop nor the apply thread may wait for.
  *
  * Threads: barriers_submit() and barriers_cancel() any; barriers_applied() the apply thread; the
- * rest the loop's. No lock is held while `done` or the driver is called.
+ * rest within turns of the loop. No lock is held while `done` or the driver is called.
  */
 #ifndef RAFTFS_NODE_BARRIERS_H
 #define RAFTFS_NODE_BARRIERS_H
 
 #include "fuse/backend.h"
 #include "node/contact.h"
+#include "node/queue.h"
 #include "raft/driver.h"
 
 struct barriers;
@@ -23,8 +24,8 @@ struct barriers;
 struct barriers *barriers_init(struct contact *contact, bool local);
 void barriers_close(struct barriers *barriers);
 
-/* True if the loop should call barriers_pump(). */
-bool barriers_submit(struct barriers *barriers, struct backend_barrier *barrier);
+/* Unless SUBMITTED_DONE, barriers_pump() is to be called. */
+enum submitted barriers_submit(struct barriers *barriers, struct backend_barrier *barrier);
 void barriers_cancel(struct barriers *barriers, struct backend_barrier *barrier);
 
 /*

@@ -8,7 +8,6 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "node/queue.h"
 
 enum {
     WINDOW = STORE_MAX_RESULTS / 2, /* sealed and not applied; the store remembers more results */
@@ -91,7 +90,7 @@ static void finish(struct backend_change *change, int status, const struct store
     change->done(change, status, result);
 }
 
-bool changes_submit(struct changes *c, struct backend_change *change)
+enum submitted changes_submit(struct changes *c, struct backend_change *change)
 {
     change->asked_us = clock_mono_us();
     change->seq = 0;
@@ -99,12 +98,15 @@ bool changes_submit(struct changes *c, struct backend_change *change)
     change->state = CHANGE_ASKED;
     pthread_mutex_lock(&c->lock);
     bool refused = c->refusing || contact_refuses(c->contact, change->asked_us);
+    bool alone = queue_empty(&c->asked) && c->lowest == c->next;
     if (!refused)
         queue_push(&c->asked, &change->link);
     pthread_mutex_unlock(&c->lock);
-    if (refused)
+    if (refused) {
         finish(change, -EROFS, NULL);
-    return !refused;
+        return SUBMITTED_DONE;
+    }
+    return alone ? SUBMITTED_ALONE : SUBMITTED_BEHIND;
 }
 
 void changes_refuse(struct changes *c)

@@ -16,13 +16,15 @@
  * it and the store will ignore it should it still arrive: it never lands after a later one.
  *
  * Threads: changes_submit(), changes_cancel() and changes_session() any; changes_applied() the
- * apply thread; the rest the loop's. No lock is held while `done` or the driver is called.
+ * apply thread; the rest within turns of the loop. No lock is held while `done` or the driver is
+ * called.
  */
 #ifndef RAFTFS_NODE_CHANGES_H
 #define RAFTFS_NODE_CHANGES_H
 
 #include "fuse/backend.h"
 #include "node/contact.h"
+#include "node/queue.h"
 #include "raft/driver.h"
 
 struct changes;
@@ -30,8 +32,8 @@ struct changes;
 struct changes *changes_init(struct contact *contact, uint64_t incarnation, uint64_t boot);
 void changes_close(struct changes *changes);
 
-/* True if the loop should call changes_pump(). */
-bool changes_submit(struct changes *changes, struct backend_change *change);
+/* Unless SUBMITTED_DONE, changes_pump() is to be called. */
+enum submitted changes_submit(struct changes *changes, struct backend_change *change);
 void changes_cancel(struct changes *changes, struct backend_change *change);
 uint64_t changes_session(struct changes *changes);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* internal.h - the running node, for node.c, opening.c, requests.c, belonging.c, catchup.c. */
+/* internal.h - the running node, for node.c and those who have its parts (turns.c, requests.c, …).
+ */
 #ifndef RAFTFS_NODE_INTERNAL_H
 #define RAFTFS_NODE_INTERNAL_H
 
@@ -33,10 +34,15 @@ struct node {
     pthread_mutex_t dir_lock; /* the loop and the apply thread both change its state */
     atomic_bool claimed;      /* a cluster that we are not in calls us its member */
 
+    /* turns.c; `turn` guards all that the loop's thread uses. */
+    pthread_mutex_t turn;
     uv_loop_t loop;
     uv_async_t wake;
     uv_timer_t housekeeping;
     pthread_t loop_thread;
+    uint64_t waits_until_ms; /* the loop's thread, if nothing happens; on the loop's clock */
+    bool loop_ended;         /* it holds nothing of the driver's any more */
+
     struct raft_driver *driver;
     struct store *store;
     struct contact contact;
@@ -111,7 +117,29 @@ void node_on_snapshot_ask(void *ctx, raft_id from, const struct raft_net_snapsho
 void node_on_snapshot_piece(void *ctx, raft_id from, const struct raft_net_snapshot_piece *piece,
                             struct buf *data);
 
-/* Has the loop send on what waits. Any thread. */
+/* ---- turns.c ---- */
+
+void node_init_loop(struct node *node);
+void node_start_loop(struct node *node);
+
+/* Hands leadership over, closes the driver and joins the thread. */
+void node_stop_loop(struct node *node);
+
+/* Closes what it holds still, the driver too, if the thread did not. */
+void node_close_loop(struct node *node);
+
+/*
+ * Sends on whatever can move now: raft_driver_callbacks.settled; or within a turn.
+ */
+void node_settle(void *ctx);
+
+/* Has the loop do so. Any thread. */
 void node_wake(struct node *node);
+
+/*
+ * The same at once, on this thread, unless somebody is at it: for a request with which nothing else
+ * is on its way. Any thread that holds no lock which a request's `done` takes.
+ */
+void node_take_turn(struct node *node);
 
 #endif

@@ -5,8 +5,7 @@
  *     mount --requests.c--> barriers.c, changes.c, … --> driver (loop thread) --> log, net
  *     store <--queries-- mount                     applier.c (apply thread) <-- committed entries
  *
- * The loop's thread runs the driver and settle(), which sends on whatever waits; other threads
- * reach it through one uv_async. Start-up is a ladder (directory, listening, log and store,
+ * Turns of the loop move all of it (turns.c). Start-up is a ladder (directory, listening, log and store,
  * threads, joining, mount) and the way down is its mirror image, so that each part finds what it
  * stands on. A node whose log or store is damaged goes down all the way, starts over, and comes up
  * again.
@@ -20,114 +19,8 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/report.h"
-#include "base/thread.h"
-#include "node/alarm.h"
 #include "node/damage.h"
 #include "node/internal.h"
-
-enum {
-    HOUSEKEEPING_MS = 50, /* only while something waits */
-    HAND_OVER_MS = 1500,
-};
-
-/* ---- The loop's thread ---- */
-
-static void on_driver_closed(void *ctx)
-{
-    struct node *n = ctx;
-    uv_close((uv_handle_t *)&n->housekeeping, NULL);
-    uv_stop(&n->loop);
-}
-
-/* Hands leadership over first, so that the cluster need not find out by a timeout. */
-static void stop_when_handed_over(struct node *n, uint64_t now_us)
-{
-    if (n->closing)
-        return;
-    if (n->hand_over_until_us == 0) {
-        n->hand_over_until_us = now_us + HAND_OVER_MS * 1000;
-        raft_driver_hand_over(n->driver);
-    }
-    struct raft_driver_status *status = memory_alloc(sizeof(*status));
-    raft_driver_status(n->driver, status);
-    bool alone = status->member_count <= 1;
-    bool leads = status->role == RAFT_LEADER;
-    memory_free(status);
-    if (alone || !leads || now_us >= n->hand_over_until_us) {
-        n->closing = true;
-        raft_driver_close(n->driver, on_driver_closed, n);
-    }
-}
-
-static void on_housekeeping(uv_timer_t *timer);
-
-static void arm_housekeeping(struct node *n, uint64_t now_us, uint64_t again_us)
-{
-    bool waiting = n->hand_over_until_us || changes_pending(n->changes) ||
-                   barriers_pending(n->barriers) || contact_refuses(&n->contact, now_us);
-    uint64_t in_ms = waiting ? HOUSEKEEPING_MS : ALARM_NEVER;
-    if (again_us != UINT64_MAX) {
-        uint64_t again_ms = again_us > now_us ? (again_us - now_us + 999) / 1000 : 0;
-        in_ms = again_ms < in_ms ? again_ms : in_ms;
-    }
-    alarm_within(&n->housekeeping, on_housekeeping, in_ms);
-}
-
-static uint64_t earlier(uint64_t a_us, uint64_t b_us)
-{
-    return a_us < b_us ? a_us : b_us;
-}
-
-/* Sends on whatever can move now. The driver calls it after every event, other threads by `wake`.
- */
-static void settle(void *ctx)
-{
-    struct node *n = ctx;
-    if (n->closing)
-        return;
-    uint64_t now_us = clock_mono_us();
-    raft_driver_applied(n->driver, store_applied_index(n->store));
-    if (atomic_exchange(&n->joined, false))
-        raft_driver_join_stop(n->driver); /* by invitation, perhaps, while nobody answered */
-    uint64_t ask_again_us = barriers_pump(n->barriers, n->driver, now_us);
-    uint64_t again_us = changes_pump(n->changes, n->driver, now_us);
-    again_us = earlier(again_us, ask_again_us);
-    again_us = earlier(again_us, handover_pump(n->handover, n->driver, now_us));
-    again_us = earlier(again_us, members_pump(n->members, n->driver, now_us));
-    again_us = earlier(again_us, node_pump_catchup(n, now_us));
-    atomic_store(&n->settle_wanted, raft_driver_commit_index(n->driver) >
-                                        store_applied_index(n->store) + RAFT_MAX_APPEND_ENTRIES);
-    arm_housekeeping(n, now_us, again_us);
-    if (n->stopping)
-        stop_when_handed_over(n, now_us);
-}
-
-static void on_housekeeping(uv_timer_t *timer)
-{
-    struct node *n = timer->data;
-    uint64_t now_us = clock_mono_us();
-    changes_expire(n->changes, now_us);
-    barriers_expire(n->barriers, now_us);
-    settle(n);
-}
-
-static void on_wake(uv_async_t *async)
-{
-    settle(async->data);
-}
-
-void node_wake(struct node *n)
-{
-    uv_async_send(&n->wake);
-}
-
-static void *run_loop(void *arg)
-{
-    struct node *n = arg;
-    settle(n);
-    uv_run(&n->loop, UV_RUN_DEFAULT);
-    return NULL;
-}
 
 /* ---- What the driver says ---- */
 
@@ -237,7 +130,7 @@ static void on_applied(void *ctx, uint64_t index, uint64_t log_bytes)
 
 /* ---- Up and down ---- */
 
-static int init_loop(struct node *n)
+static int init_driver(struct node *n)
 {
     struct raft_driver_callbacks callbacks = {.ctx = n,
                                               .apply = on_apply,
@@ -253,14 +146,10 @@ static int init_loop(struct node *n)
                                               .snapshot_piece = node_on_snapshot_piece,
                                               .peer_changed = on_peer_changed,
                                               .changed = on_changed,
-                                              .settled = settle,
+                                              .settled = node_settle,
                                               .invite = node_on_invite,
                                               .claim = node_on_claim};
-    uv_loop_init(&n->loop);
-    uv_async_init(&n->loop, &n->wake, on_wake);
-    uv_timer_init(&n->loop, &n->housekeeping);
-    n->wake.data = n;
-    n->housekeeping.data = n;
+    node_init_loop(n);
     struct raft_net_identity identity = n->dir.identity;
     memcpy(identity.address, n->options->address, sizeof(identity.address));
     return raft_driver_init(&n->driver, &n->loop, &identity, &callbacks, n->why);
@@ -320,13 +209,6 @@ static void serve(struct node *n, void (*on_serving)(void *ctx), void *ctx)
     report_info("stops");
 }
 
-static void stop_loop(struct node *n)
-{
-    n->stopping = true;
-    node_wake(n);
-    pthread_join(n->loop_thread, NULL);
-}
-
 /* From the loop's thread on up: everything that may run only while it does. */
 static int run_threads(struct node *n, void (*on_serving)(void *ctx), void *ctx)
 {
@@ -334,7 +216,7 @@ static int run_threads(struct node *n, void (*on_serving)(void *ctx), void *ctx)
     node_adopt_stored_config(n);
     bool asks = joining_start(&n->joining, n->driver, &n->dir.identity, n->options->join,
                               n->dir.peers, !n->options->nonvoter);
-    thread_start(&n->loop_thread, "loop", run_loop, n);
+    node_start_loop(n);
     int status = 0;
     if (asks && n->dir.state == DATADIR_JOINING)
         status = joining_await_answer(&n->joining, n->why);
@@ -345,7 +227,7 @@ static int run_threads(struct node *n, void (*on_serving)(void *ctx), void *ctx)
         snapshots_stop(n->snapshots); /* nobody is to wait for one any more */
         mount_close(n->mount);
     }
-    stop_loop(n);
+    node_stop_loop(n);
     return status == 0 && n->dir.state == DATADIR_REMOVED ? -ENOTCONN : status;
 }
 
@@ -362,23 +244,9 @@ static void close_requests(struct node *n)
     changes_close(n->changes);
 }
 
-static void close_loop(struct node *n)
-{
-    if (n->driver && !n->closing) {
-        n->closing = true;
-        raft_driver_close(n->driver, on_driver_closed, n);
-        uv_run(&n->loop, UV_RUN_DEFAULT);
-    } else if (!n->driver) {
-        uv_close((uv_handle_t *)&n->housekeeping, NULL);
-    }
-    uv_close((uv_handle_t *)&n->wake, NULL);
-    uv_run(&n->loop, UV_RUN_DEFAULT);
-    uv_loop_close(&n->loop);
-}
-
 static int run(struct node *n, void (*on_serving)(void *ctx), void *ctx)
 {
-    int status = init_loop(n);
+    int status = init_driver(n);
     if (status == 0)
         status = node_open_directory(n);
     if (status == 0)
@@ -392,7 +260,7 @@ static int run(struct node *n, void (*on_serving)(void *ctx), void *ctx)
     }
     if (n->snapshots)
         snapshots_close(n->snapshots);
-    close_loop(n);
+    node_close_loop(n);
     if (n->store)
         store_close(n->store);
     return status;

@@ -17,6 +17,13 @@ struct queue {
     struct backend_link head;
 };
 
+/* What becomes of a request that was submitted. */
+enum submitted {
+    SUBMITTED_DONE = 0, /* it is answered already */
+    SUBMITTED_BEHIND,   /* it waits for a turn of the loop's, and others are on their way */
+    SUBMITTED_ALONE,    /* likewise, and none of its kind is */
+};
+
 #define queue_entry(link_, type, member) ((type *)((char *)(link_)-offsetof(type, member)))
 
 static inline void queue_init(struct queue *q)

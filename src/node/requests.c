@@ -19,20 +19,27 @@ static bool may_look_now(struct node *n, const struct backend_barrier *barrier)
            (!barrier->need_session || changes_session(n->changes) != 0);
 }
 
+static void send_on(struct node *n, enum submitted submitted)
+{
+    if (submitted == SUBMITTED_ALONE)
+        node_take_turn(n);
+    else if (submitted == SUBMITTED_BEHIND)
+        node_wake(n);
+}
+
 static void backend_barrier(void *ctx, struct backend_barrier *barrier)
 {
     struct node *n = ctx;
     if (may_look_now(n, barrier))
         barrier->done(barrier, 0);
-    else if (barriers_submit(n->barriers, barrier))
-        node_wake(n);
+    else
+        send_on(n, barriers_submit(n->barriers, barrier));
 }
 
 static void backend_change(void *ctx, struct backend_change *change)
 {
     struct node *n = ctx;
-    if (changes_submit(n->changes, change))
-        node_wake(n);
+    send_on(n, changes_submit(n->changes, change));
 }
 
 /* Who carries it out; NULL: the snapshot thread. */

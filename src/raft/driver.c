@@ -14,7 +14,7 @@
  * An append for a member far behind is read from the log first (reading.c). When it comes back it
  * is checked against the core's present term, since the world may have moved on meanwhile.
  *
- * The loop begins to write the log once a turn, when all that the turn came to has been sent.
+ * The log's next batch is begun once a turn, when all that the turn came to has been sent.
  * Threads: on_durable arrives on the log's; it only stores a number and wakes the loop. What the
  * kernel has written for the loop (log/direct.c) needs no thread.
  */
@@ -283,12 +283,22 @@ void raft_driver_watch_log(struct raft_driver *d)
     d->log_poll.data = d;
 }
 
-/* What this turn has come to is sent already (net.c): others write at the same time. */
-static void on_before_poll(uv_prepare_t *prepare)
+/* What a turn has come to is sent first: others write at the same time. */
+void raft_driver_flush(struct raft_driver *d)
 {
-    struct raft_driver *d = prepare->data;
+    raft_net_flush(d->net);
     if (d->core && !d->closing)
         raft_log_push(d->log);
+}
+
+static void on_before_poll(uv_prepare_t *prepare)
+{
+    raft_driver_flush(prepare->data);
+}
+
+static void on_after_poll(uv_check_t *check)
+{
+    raft_driver_flush(check->data);
 }
 
 /* ---- What the net brings ---- */
@@ -461,10 +471,13 @@ int raft_driver_init(struct raft_driver **out, uv_loop_t *loop,
     uv_timer_init(loop, &d->wake);
     uv_prepare_init(loop, &d->before_poll);
     uv_prepare_start(&d->before_poll, on_before_poll);
+    uv_check_init(loop, &d->after_poll);
+    uv_check_start(&d->after_poll, on_after_poll);
     d->log_async.data = d;
     d->wake.data = d;
     d->before_poll.data = d;
-    d->open_parts = 4;
+    d->after_poll.data = d;
+    d->open_parts = 5;
     *out = d;
     return 0;
 }
@@ -514,6 +527,7 @@ void raft_driver_close(struct raft_driver *d, void (*on_closed)(void *ctx), void
     uv_close((uv_handle_t *)&d->log_async, on_handle_closed);
     uv_close((uv_handle_t *)&d->wake, on_handle_closed);
     uv_close((uv_handle_t *)&d->before_poll, on_handle_closed);
+    uv_close((uv_handle_t *)&d->after_poll, on_handle_closed);
     if (d->log_poll.data) {
         d->open_parts++;
         uv_close((uv_handle_t *)&d->log_poll, on_handle_closed);

@@ -6,7 +6,8 @@
  * and finished writes into raft_step(), and carries the effects out in the order that raft.h asks
  * for. It knows nothing of what the commands mean.
  *
- * Thread: the loop's, callbacks too, save what says otherwise.
+ * Thread: the loop's, or another while the loop's waits and nobody else calls; callbacks likewise,
+ * save what says otherwise.
  */
 #ifndef RAFTFS_RAFT_DRIVER_H
 #define RAFTFS_RAFT_DRIVER_H
@@ -194,6 +195,12 @@ void raft_driver_invite_stop(struct raft_driver *driver);
 void raft_driver_admit_nobody(struct raft_driver *driver, const char *instead);
 
 void raft_driver_set_cluster(struct raft_driver *driver, uint64_t cluster);
+
+/*
+ * Sends what waits to be sent, then begins to write the log. Whoever has called the driver outside
+ * of the loop's callbacks ends so; the loop's turns do by themselves.
+ */
+void raft_driver_flush(struct raft_driver *driver);
 
 /* The state machine has applied up to here. */
 void raft_driver_applied(struct raft_driver *driver, uint64_t index);

@@ -84,6 +84,7 @@ struct raft_driver {
     uv_async_t log_async;
     uv_poll_t log_poll; /* raft_log_event_fd(); data NULL: there is none */
     uv_prepare_t before_poll;
+    uv_check_t after_poll;
     uv_timer_t wake;
 
     bool closing;

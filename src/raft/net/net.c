@@ -43,7 +43,7 @@ void net_remote_text(const uv_tcp_t *tcp, char *out, size_t bytes)
 
 /* ---- Turns of the loop ---- */
 
-static void flush(struct raft_net *net)
+void raft_net_flush(struct raft_net *net)
 {
     for (struct net_conn *c = net->conns; c; c = c->next)
         if (c->out_count && !c->writing)
@@ -52,12 +52,12 @@ static void flush(struct raft_net *net)
 
 static void on_before_poll(uv_prepare_t *handle)
 {
-    flush(handle->data);
+    raft_net_flush(handle->data);
 }
 
 static void on_after_poll(uv_check_t *handle)
 {
-    flush(handle->data);
+    raft_net_flush(handle->data);
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -144,7 +144,7 @@ static void on_own_closed(uv_handle_t *handle)
 void raft_net_close(struct raft_net *net, void (*on_closed)(void *ctx), void *ctx)
 {
     assert(!net->closing);
-    flush(net); /* what was promised to leave, such as a last vote */
+    raft_net_flush(net); /* what was promised to leave, such as a last vote */
     net->closing = true;
     net->on_closed = on_closed;
     net->closed_ctx = ctx;

@@ -213,6 +213,9 @@ void raft_net_set_members(struct raft_net *net, const struct raft_config *config
  */
 void raft_net_expel_removed(struct raft_net *net);
 
+/* Sends what is queued: at once, instead of when the loop's turn ends. */
+void raft_net_flush(struct raft_net *net);
+
 /*
  * Queues a message for msg->to; false if that peer is not connected or its queue is full (Raft
  * sends again). For RAFT_MSG_APPEND `entries` are msg->append.count entries with payloads, which
