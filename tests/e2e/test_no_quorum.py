@@ -2,10 +2,13 @@
 """A node without a quorum says so, at once where it can, and works again when the quorum is back."""
 import errno
 import os
+import select
+import threading
+import time
 
 import pytest
 
-from cluster import write_until_done
+from cluster import PATIENCE_S, write_until_done
 
 NO_QUORUM = {errno.EROFS, errno.ETIMEDOUT}
 
@@ -63,6 +66,73 @@ def test_they_answer_while_the_root_is_locked(cut_off):
     # The mkdirs hold the root directory's lock, one after the other, each for its deadline.
     r = node.shell("for i in 1 2 3; do mkdir d$i 2>/dev/null & done; cat .status; wait")
     assert "quorum: no 1/3" in r.stdout
+
+
+def stay_as_they_are(node):
+    """What the special names answer to whoever would change them."""
+    status, leader, snapshot = (node.path(p) for p in (".status", ".leader", ".raft/snapshot"))
+    for flags in os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC:
+        fails({errno.EACCES}, os.open, status, flags)
+    fails({errno.EACCES}, os.truncate, status, 0)
+    for path in status, leader, snapshot:
+        fails({errno.EPERM}, os.unlink, path)
+        fails({errno.EEXIST}, os.mkdir, path)
+        fails({errno.EPERM}, os.chmod, path, 0o777)
+    fails({errno.EPERM}, os.rename, status, leader)
+    fails({errno.EPERM}, os.rename, status, node.path(".raft/other"))
+    fails({errno.EPERM}, os.rmdir, node.path(".raft"))
+    fails({errno.EPERM}, os.mkdir, node.path(".raft/new"))
+    fails({errno.EPERM}, node.write, ".raft/new", "x")
+
+
+def test_special_files_stay_and_tell_that_the_quorum_is_lost(cluster):
+    cluster.start(3, options=["-o", "timeout=1"])
+    node = cluster.others(cluster.leader())[0]
+    fd = os.open(node.path(".status"), os.O_RDONLY)
+    poll = select.poll()
+    poll.register(fd, select.POLLPRI | select.POLLERR)
+    stay_as_they_are(node)
+    os.pread(fd, 100, 0)
+    rest = os.pread(fd, 65536, 100)
+    for other in cluster.others(node):
+        other.kill()
+    assert poll.poll(PATIENCE_S * 1000) == [(fd, select.POLLPRI | select.POLLERR)]
+    # No torn text: what was made at offset 0 is read on, and made anew there.
+    assert os.pread(fd, 65536, 100) == rest
+    node.wait("the loss of the quorum", lambda s: s["quorum"] == "no 1/3")
+    assert b"quorum: no 1/3" in os.pread(fd, 65536, 0)
+    os.close(fd)
+    stay_as_they_are(node)
+
+
+def test_requests_do_not_wait_in_turn(cluster):
+    """
+    Forty creations in one directory, whose lock the kernel gives to one at a time: one deadline
+    for all, which runs from when contact was lost. In turn they would take longer than the bound.
+    """
+    cluster.start(3, options=["-o", "timeout=2", "-o", "consistency=local"])
+    node = cluster.others(cluster.leader())[0]
+    os.mkdir(node.path("dir"))
+    for other in cluster.others(node):
+        other.pause()
+    failed = []
+
+    def create(name):
+        try:
+            os.mkdir(node.path(f"dir/{name}"))
+        except OSError as e:
+            failed.append(e.errno)
+
+    threads = [threading.Thread(target=create, args=(i,), daemon=True) for i in range(40)]
+    end = time.monotonic() + PATIENCE_S
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0, end - time.monotonic()))
+    assert len(failed) == 40 and set(failed) <= NO_QUORUM, failed
+    for other in cluster.others(node):
+        other.resume()
+    cluster.wait_whole()
 
 
 def test_all_is_well_when_the_quorum_is_back(cut_off):
