@@ -35,9 +35,7 @@ def found_heard(victim):
     raise AssertionError(victim.lines)
 
 
-def test_it_ends_and_names_join(three):
-    three.nodes[0].write("k", "v")
-    victim = three.leader()
+def it_ends_and_names_join(three, victim):
     addresses = [n.address for n in three.others(victim)]
     assert found_heard(victim) == 1
     line = claims(victim)
@@ -45,7 +43,6 @@ def test_it_ends_and_names_join(three):
     victim.start(join=line.rsplit(" ", 1)[1])
     three.wait_whole()
     assert victim.read("k") == "v"
-    three.wait_equal()
 
 
 def found_unheard(victim, others):
@@ -60,9 +57,7 @@ def found_unheard(victim, others):
     victim.hear("takes no more changes")
 
 
-def test_it_stops_taking_changes_when_it_hears_later(three):
-    three.nodes[0].write("k", "v")
-    victim = three.others(three.leader())[0]
+def it_stops_taking_changes_when_it_hears_later(three, victim):
     others = three.others(victim)
     found_unheard(victim, others)
     assert "an empty -data directory and -join" in claims(victim)
@@ -84,4 +79,10 @@ def test_it_stops_taking_changes_when_it_hears_later(three):
     victim.start(join=others[0].address)
     three.wait_whole()
     assert victim.read("k") == "v" and "mine" not in os.listdir(victim.mount)
+
+
+def test_it_is_told(three):
+    three.nodes[0].write("k", "v")
+    it_ends_and_names_join(three, three.leader())
+    it_stops_taking_changes_when_it_hears_later(three, three.others(three.leader())[0])
     three.wait_equal()

@@ -107,10 +107,10 @@ def test_special_files_stay_and_tell_that_the_quorum_is_lost(cluster):
 
 def test_requests_do_not_wait_in_turn(cluster):
     """
-    Forty creations in one directory, whose lock the kernel gives to one at a time: one deadline
+    Eighty creations in one directory, whose lock the kernel gives to one at a time: one deadline
     for all, which runs from when contact was lost. In turn they would take longer than the bound.
     """
-    cluster.start(3, options=["-o", "timeout=2", "-o", "consistency=local"])
+    cluster.start(3, options=["-o", "timeout=1", "-o", "consistency=local"])
     node = cluster.others(cluster.leader())[0]
     os.mkdir(node.path("dir"))
     for other in cluster.others(node):
@@ -123,13 +123,13 @@ def test_requests_do_not_wait_in_turn(cluster):
         except OSError as e:
             failed.append(e.errno)
 
-    threads = [threading.Thread(target=create, args=(i,), daemon=True) for i in range(40)]
+    threads = [threading.Thread(target=create, args=(i,), daemon=True) for i in range(80)]
     end = time.monotonic() + PATIENCE_S
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(0, end - time.monotonic()))
-    assert len(failed) == 40 and set(failed) <= NO_QUORUM, failed
+    assert len(failed) == 80 and set(failed) <= NO_QUORUM, failed
     for other in cluster.others(node):
         other.resume()
     cluster.wait_whole()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What one node promises another: atomic creation, appends, renames; permissions; open files."""
+import concurrent.futures
 import ctypes
 import errno
 import os
@@ -138,6 +139,66 @@ def test_inode_numbers_and_times_are_the_same_everywhere(three):
     second = os.stat(c.path("f"))
     assert second.st_ino == first[0].st_ino
     assert second.st_mtime_ns > first[0].st_mtime_ns and second.st_ctime_ns > first[0].st_ctime_ns
+
+
+def test_times_tell_every_change(three):
+    """ctime grows with each, wherever it is made; another content has another mtime."""
+    a, b, c = three.nodes
+
+    def append(path):
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+        os.write(fd, b"x")
+        os.close(fd)
+
+    def same_size(path):
+        os.truncate(path, os.stat(path).st_size)
+
+    def set_back(path):
+        os.utime(path, ns=(1, os.stat(path).st_mtime_ns))
+
+    a.write("key", "")
+    changes = [lambda node: node.write("key", "x"), lambda node: append(node.path("key")),
+               lambda node: same_size(node.path("key")), lambda node: os.truncate(node.path("key"), 9),
+               lambda node: os.chmod(node.path("key"), 0o640), lambda node: set_back(node.path("key"))]
+    last = os.stat(a.path("key"))
+    for i in range(25 * len(changes)):
+        which = i % len(changes)
+        changes[which]([a, b][i // 2 % 2])
+        now = os.stat([b, c, a][i % 3].path("key"))
+        assert now.st_ctime_ns > last.st_ctime_ns, which
+        assert (now.st_mtime_ns != last.st_mtime_ns) == (which < 4), which
+        last = now
+    # Any time may be set, and what is written then is told apart from it too.
+    for ns in 9 * 10**18, -5 * 10**9, 0, last.st_mtime_ns:
+        os.utime(b.path("key"), ns=(ns, ns))
+        assert os.stat(c.path("key")).st_mtime_ns == ns
+        a.write("key", "y")
+        now = os.stat(c.path("key"))
+        assert now.st_mtime_ns != ns and now.st_ctime_ns > last.st_ctime_ns
+        last = now
+    times_while_two_write([a, b], c)
+
+
+def times_while_two_write(writers, reader):
+    """The reader never sees one mtime with two contents, nor ctime go back."""
+    values, last = {}, 0
+
+    def write(node):
+        for i in range(300):
+            node.write("key", f"{node.name} {i}")
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        done = [pool.submit(write, node) for node in writers]
+        while not all(d.done() for d in done):
+            fd = os.open(reader.path("key"), os.O_RDONLY)
+            before, value, after = os.fstat(fd), os.read(fd, 100), os.fstat(fd)
+            os.close(fd)
+            assert before.st_ctime_ns >= last
+            last = after.st_ctime_ns
+            if before.st_mtime_ns == after.st_mtime_ns:
+                assert values.setdefault(before.st_mtime_ns, value) == value
+        for d in done:
+            d.result()
 
 
 def test_large_and_sparse_files(three):

@@ -2,16 +2,13 @@
 """What a reader sees of a value that another node overwrites while it is being read."""
 import concurrent.futures
 import ctypes
-import errno
 import mmap
 import os
 import threading
 
 import pytest
 
-MIB = 1024 * 1024
 WRITE_BYTES = 1044480  # one write(2) of it is one command, wherever the buffer lies
-PINS = 64              # values of 1 MiB that are kept for those who are reading them
 
 
 @pytest.fixture
@@ -95,37 +92,6 @@ def test_the_page_cache_reads_beside_a_version_that_is_kept(two):
             assert head + read_on(fd) == b"A" * n
             assert os.pread(fd, n, 0) == b"B" * n
             os.close(fd)
-
-
-def test_versions_that_are_kept_have_a_bound(two):
-    """Beyond it a reader whose value changes half way gets an error, and never a mixture."""
-    writer, reader = two.nodes
-    keys = [f"key{i}" for i in range(PINS + 6)]
-    late = keys[PINS:]
-    for key in keys:
-        put(writer, key, b"A" * MIB)
-    begun = [begin(reader, key) for key in keys + keys]  # twice: they share what is kept
-    for key in keys:
-        put(writer, key, b"B" * MIB)
-    failed = 0
-    for fd, head in begun:
-        look(fd)
-        try:
-            assert head + read_on(fd) == b"A" * MIB
-        except OSError as e:
-            assert e.errno == errno.ESTALE
-            failed += 1
-        assert os.pread(fd, 10, 0) == b"B" * 10  # starting over works
-        os.close(fd)
-    assert failed == 2 * len(late)
-    # There is room again.
-    begun = [begin(reader, key) for key in late]
-    for key in late:
-        put(writer, key, b"C" * MIB)
-    for fd, head in begun:
-        look(fd)
-        assert head + read_on(fd) == b"B" * MIB
-        os.close(fd)
 
 
 def write_unaligned(path, fill):

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A disk that stands still under one node holds up nobody else; one that fails to sync ends it."""
 import errno
-import time
 
 import pytest
-from cluster import PATIENCE_S, Timeout, write_until_done
+from cluster import write_until_done
 from faults import FaultyDisk, skip_under_asan
 from writers import Writers
 
@@ -54,37 +53,6 @@ def test_a_followers_disk_stalls(cluster):
         slow.hear("moves again")
     assert cluster.leader() is leader
     assert leader.status()["term"] == term
-
-
-def stop_applying(node, leader):
-    """Writes until the node, whose store.db cannot be synced, applies no more of what it has."""
-    end = time.monotonic() + PATIENCE_S
-    stuck_at, tries = None, 0
-    while tries < 30:
-        leader.write("big", "x" * 1000000)
-        applied = node.status()["applied_index"]
-        tries = tries + 1 if applied == stuck_at else 0
-        stuck_at = applied
-        if time.monotonic() > end:
-            raise Timeout(f"{node.name} goes on applying")
-
-
-def test_a_followers_store_stalls(cluster):
-    """What waits for it has its deadline, however busy the others keep this node."""
-    disks = start(cluster, "store.db", ["-o", "timeout=1"])
-    leader = cluster.leader()
-    slow = cluster.others(leader)[0]
-    leader.write("key", "value")
-    with disks[slow.name].stall():
-        stop_applying(slow, leader)
-        with Writers(cluster, cluster.others(slow)) as writers:
-            writers.wait_progress()
-            for script in "cat key", "echo value > key":
-                assert "timed out" in slow.shell(script).stderr
-            writers.wait_progress()
-            disks[slow.name].remove("stall")
-    write_until_done(slow, "key", "value")
-    cluster.wait_equal()
 
 
 @pytest.mark.parametrize("role", ["leader", "follower"])
