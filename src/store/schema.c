@@ -115,6 +115,11 @@ int schema_check(struct sql *sql, const char *path, uint64_t incarnation, char w
 {
     struct schema_meta meta;
     int status = schema_read_meta(sql, &meta);
+    if (status == -EBUSY) {
+        snprintf(why, STORE_WHY_BYTES,
+                 "%s is open in another process, such as sqlite3: end that one first", path);
+        return status;
+    }
     if (status < 0) {
         snprintf(why, STORE_WHY_BYTES, "%s cannot be read as a store of raftfs (%s)", path,
                  strerror(-status));

@@ -73,6 +73,8 @@ int sql_errno(int rc)
     case SQLITE_NOMEM:
         report_fatal("out of memory in the store; give this node more, or fewer neighbours");
     default:
+        if (rc == SQLITE_IOERR_SHMLOCK)
+            return -EBUSY;
         return rc == SQLITE_IOERR_DATA ? -EUCLEAN : -EIO;
     }
 }

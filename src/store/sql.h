@@ -92,7 +92,10 @@ void sql_run(struct sql *sql, sqlite3_stmt *s);
 /* Columns are counted from 0. */
 uint64_t sql_u64(sqlite3_stmt *s, int column);
 
-/* A result code as a negative errno: -ENOSPC, -EUCLEAN (corrupt), -EIO. */
+/*
+ * A result code as a negative errno: -ENOSPC, -EUCLEAN (corrupt), -EBUSY (another process has the
+ * database open), -EIO.
+ */
 int sql_errno(int rc);
 
 #endif

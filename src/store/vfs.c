@@ -23,6 +23,7 @@
 #include "base/report.h"
 #include "store/gather.h"
 #include "store/pace.h"
+#include "store/shm.h"
 #include "store/wal.h"
 
 struct vfs_file {
@@ -32,6 +33,7 @@ struct vfs_file {
     bool blind;
     const atomic_bool *hurry; /* NULL: not paced */
     int unsynced_bytes;       /* while paced */
+    struct shm_link shm;
     struct wal_watch wal;
     struct gather gather; /* of the write-ahead log's */
 };
@@ -198,30 +200,28 @@ static int file_device_characteristics(sqlite3_file *file)
 
 static int file_shm_map(sqlite3_file *file, int region, int bytes, int extend, void volatile **out)
 {
-    sqlite3_file *sys = system_of(file);
-    return sys->pMethods->xShmMap(sys, region, bytes, extend, out);
+    struct vfs_file *f = (struct vfs_file *)file;
+    (void)extend;
+    return shm_map(&f->shm, f->path, region, bytes, out);
 }
 
 static int file_shm_lock(sqlite3_file *file, int offset, int n, int flags)
 {
-    sqlite3_file *sys = system_of(file);
-    return sys->pMethods->xShmLock(sys, offset, n, flags);
+    return shm_lock(&((struct vfs_file *)file)->shm, offset, n, flags);
 }
 
 static void file_shm_barrier(sqlite3_file *file)
 {
-    sqlite3_file *sys = system_of(file);
-    sys->pMethods->xShmBarrier(sys);
+    (void)file;
+    shm_barrier();
 }
 
 static int file_shm_unmap(sqlite3_file *file, int delete)
 {
-    sqlite3_file *sys = system_of(file);
-    return sys->pMethods->xShmUnmap(sys, delete);
+    return shm_unmap(&((struct vfs_file *)file)->shm, delete);
 }
 
-/* Version 2: shared memory for the write-ahead log, but no mapped pages, which nobody could check.
- */
+/* Version 2: an index of the write-ahead log, but no mapped pages, which nobody could check. */
 static const sqlite3_io_methods methods = {
     .iVersion = 2,
     .xClose = file_close,

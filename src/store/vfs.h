@@ -5,6 +5,7 @@
  * A VFS over the system's own that keeps a checksum of every database page in the page's reserved
  * bytes. A page that does not match is never handed to SQLite: the read fails with
  * SQLITE_IOERR_DATA. The write-ahead log carries SQLite's own checksums, which are checked too.
+ * The log's index is this process's alone (shm.h).
  */
 #ifndef RAFTFS_STORE_VFS_H
 #define RAFTFS_STORE_VFS_H

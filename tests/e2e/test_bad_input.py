@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import socket
+import sqlite3
 import subprocess
 
 import pytest
@@ -118,6 +119,22 @@ def test_a_store_of_another_directory(cluster):
     os.rename(f"{b.data}/store.db", f"{b.data}/away")
     shutil.copy(f"{a.data}/store.db", f"{b.data}/store.db")
     fails(b.argv(), 1, "store.db", "another data directory")
+
+
+def test_a_store_that_sqlite3_opens(cluster):
+    cluster.start(1)
+    node = cluster.nodes[0]
+    node.write("k", "v")
+    shell = sqlite3.connect(f"{node.data}/store.db", timeout=0)
+    with pytest.raises(sqlite3.OperationalError, match="database is locked"):
+        shell.execute("SELECT * FROM meta")
+    node.write("k", "w")
+    node.stop()
+    assert shell.execute("SELECT count(*) FROM meta").fetchall() == [(1,)]
+    fails(node.argv(), 1, "store.db is open in another process")
+    shell.close()
+    node.restart()
+    assert node.read("k") == "w"
 
 
 def test_random_bytes_on_the_port(three):
