@@ -5,10 +5,10 @@
  *     mount --requests.c--> barriers.c, changes.c, … --> driver (loop thread) --> log, net
  *     store <--queries-- mount                     applier.c (apply thread) <-- committed entries
  *
- * Turns of the loop move all of it (turns.c). Start-up is a ladder (directory, listening, log and store,
- * threads, joining, mount) and the way down is its mirror image, so that each part finds what it
- * stands on. A node whose log or store is damaged goes down all the way, starts over, and comes up
- * again.
+ * Turns of the loop move all of it (turns.c). Start-up is a ladder (directory, listening, log and
+ * store, threads, joining, mount) and the way down is its mirror image, so that each part finds
+ * what it stands on. A node whose log or store is damaged goes down all the way, starts over, and
+ * comes up again.
  */
 #include <errno.h>
 #include <signal.h>

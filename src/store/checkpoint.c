@@ -15,8 +15,10 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/report.h"
 #include "base/thread.h"
@@ -25,7 +27,10 @@
 #include "store/vfs.h"
 #include "store/wal.h"
 
-enum { SECOND_WAIT_MS = 10 };
+enum {
+    SECOND_WAIT_MS = 10,
+    WAIT_MS = 10, /* before SQLite is asked anew */
+};
 
 struct checkpoint {
     struct sql sql;
@@ -81,13 +86,27 @@ static void first_round(struct checkpoint *c, int pages)
     vfs_set_pace(c->sql.db, NULL);
 }
 
+/*
+ * One that waits for readers. SQLite waits until nobody has the place of an old state, and goes on
+ * waiting when readers of the newest have moved in there, one after the other, for ever; asked
+ * anew, it sees who they are.
+ */
+static int run_waiting(struct checkpoint *c, int mode, uint64_t most_ms)
+{
+    uint64_t until_us = clock_mono_us() + most_ms * 1000;
+    int status;
+    sqlite3_busy_timeout(c->sql.db, WAIT_MS);
+    while ((status = run(c, mode)) == -EBUSY && clock_mono_us() < until_us)
+        nanosleep(&(struct timespec){.tv_nsec = 1000 * 1000}, NULL);
+    sqlite3_busy_timeout(c->sql.db, SQL_BUSY_MS);
+    return status;
+}
+
 /* Not long for readers either, while the log may still grow. */
 static int second_round(struct checkpoint *c, int pages)
 {
-    sqlite3_busy_timeout(c->sql.db, pages < CHECKPOINT_MAX_PAGES ? SECOND_WAIT_MS : SQL_BUSY_MS);
-    int status = run(c, SQLITE_CHECKPOINT_RESTART);
-    sqlite3_busy_timeout(c->sql.db, SQL_BUSY_MS);
-    return status;
+    return run_waiting(c, SQLITE_CHECKPOINT_RESTART,
+                       pages < CHECKPOINT_MAX_PAGES ? SECOND_WAIT_MS : SQL_BUSY_MS);
 }
 
 /* Under the lock, which it gives up meanwhile. */
@@ -206,7 +225,7 @@ int checkpoint_all(struct checkpoint *c)
     c->running = true; /* the connection is ours */
     pthread_mutex_unlock(&c->lock);
     vfs_set_pace(c->sql.db, &no_hurry);
-    int status = run(c, SQLITE_CHECKPOINT_FULL);
+    int status = run_waiting(c, SQLITE_CHECKPOINT_FULL, SQL_BUSY_MS);
     vfs_set_pace(c->sql.db, NULL);
     pthread_mutex_lock(&c->lock);
     c->running = false;

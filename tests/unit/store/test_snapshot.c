@@ -16,7 +16,7 @@
 
 #define ROOT STORE_ROOT_INO
 
-enum { PATH_BYTES = 256, MOST_ENTRIES = 20000 };
+enum { PATH_BYTES = 256, MOST_ENTRIES = 500 * 1000 };
 
 static char dir[128];
 static const atomic_bool never;
