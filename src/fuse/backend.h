@@ -7,8 +7,9 @@
  * out, a text to show. node.c implements the table; a test may implement it over a bare store.
  *
  * Requests are embedded in the caller's own request object, so nothing is allocated here. `done`
- * runs exactly once, on a thread of the node's choosing (never under a lock of the node, perhaps
- * before the asking call returns), and may free the object.
+ * runs exactly once, on a thread of the node's choosing (never under a lock that a call of this
+ * table waits for, perhaps before the asking call returns), and may free the object. The asking
+ * call may bring others' `done` with it: no lock that one of them takes is held meanwhile.
  */
 #ifndef RAFTFS_FUSE_BACKEND_H
 #define RAFTFS_FUSE_BACKEND_H

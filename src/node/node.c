@@ -209,6 +209,14 @@ static void serve(struct node *n, void (*on_serving)(void *ctx), void *ctx)
     report_info("stops");
 }
 
+static enum datadir_state state_of(struct node *n)
+{
+    pthread_mutex_lock(&n->dir_lock);
+    enum datadir_state state = n->dir.state;
+    pthread_mutex_unlock(&n->dir_lock);
+    return state;
+}
+
 /* From the loop's thread on up: everything that may run only while it does. */
 static int run_threads(struct node *n, void (*on_serving)(void *ctx), void *ctx)
 {
@@ -218,7 +226,7 @@ static int run_threads(struct node *n, void (*on_serving)(void *ctx), void *ctx)
                               n->dir.peers, !n->options->nonvoter);
     node_start_loop(n);
     int status = 0;
-    if (asks && n->dir.state == DATADIR_JOINING)
+    if (asks && state_of(n) == DATADIR_JOINING)
         status = joining_await_answer(&n->joining, n->why);
     if (status == 0)
         status = open_mount(n, &backend);
@@ -228,7 +236,7 @@ static int run_threads(struct node *n, void (*on_serving)(void *ctx), void *ctx)
         mount_close(n->mount);
     }
     node_stop_loop(n);
-    return status == 0 && n->dir.state == DATADIR_REMOVED ? -ENOTCONN : status;
+    return status == 0 && state_of(n) == DATADIR_REMOVED ? -ENOTCONN : status;
 }
 
 static void close_requests(struct node *n)

@@ -15,7 +15,12 @@
  * uv_run() is told not to wait, and poll(2) on the loop's own descriptor does the waiting (as a
  * loop is embedded in another). libuv then has nothing going on while somebody else has the turn,
  * and what he starts is noticed: where it would end the wait earlier than the loop's thread thinks,
- * that is woken.
+ * that is woken. What uv_run() itself came to is sent before the wait once more: since libuv 1.45
+ * timers are the last that it runs, behind the prepare and check handles that would have sent it.
+ *
+ * Wherever else "the loop" or "the loop's thread" is named, it is whoever has the turn. Others only
+ * ever try for it, and never wait: so he may call `done` of a request, which may bring the next
+ * one.
  */
 #include <poll.h>
 
@@ -131,10 +136,18 @@ static uint64_t next_turn_ms(struct node *n)
     return in_ms < 0 ? UINT64_MAX : uv_now(&n->loop) + (uint64_t)in_ms;
 }
 
+/* Whether its thread, which waits, would miss that by more than a timer may be late. */
+static bool oversleeps(struct node *n)
+{
+    uint64_t next_ms = next_turn_ms(n);
+    return next_ms < n->waits_until_ms && n->waits_until_ms - next_ms > LATE_MS;
+}
+
 /* Holding the turn, which others may have meanwhile. */
 static void wait_for_event(struct node *n)
 {
     struct pollfd events = {.fd = uv_backend_fd(&n->loop), .events = POLLIN};
+    raft_driver_flush(n->driver);
     int in_ms = uv_backend_timeout(&n->loop);
     n->waits_until_ms = next_turn_ms(n);
     pthread_mutex_unlock(&n->turn);
@@ -204,7 +217,7 @@ void node_take_turn(struct node *n)
         node_settle(n);
         raft_driver_flush(n->driver);
     }
-    if (!ours || next_turn_ms(n) + LATE_MS < n->waits_until_ms)
+    if (!ours || oversleeps(n))
         node_wake(n);
     pthread_mutex_unlock(&n->turn);
 }

@@ -286,8 +286,10 @@ void raft_driver_watch_log(struct raft_driver *d)
 /* What a turn has come to is sent first: others write at the same time. */
 void raft_driver_flush(struct raft_driver *d)
 {
+    if (d->closing)
+        return; /* the net has sent its last, and may be gone already */
     raft_net_flush(d->net);
-    if (d->core && !d->closing)
+    if (d->core)
         raft_log_push(d->log);
 }
 
