@@ -8,7 +8,7 @@
 #include "node/status.h"
 
 /*
- * A leader with a lease looks at once, on the thread that asks: two hops less, and the loop is left
+ * A leader with a lease, or who has its grant, looks at once, on the thread that asks: two hops less, and the loop is left
  * to the writers. The store is asked, not the barriers: it knows of a batch before the batch's
  * writers do, whose next request must not wait.
  */

@@ -198,7 +198,9 @@ void raft_driver_step_with(struct raft_driver *d, struct raft_event *event,
     raft_step(d->core, event, d->out);
     pthread_mutex_unlock(&d->core_lock);
     atomic_store(&d->lease_index, raft_commit_index(d->core));
-    atomic_store(&d->lease_until_us, raft_lease_until_us(d->core));
+    atomic_store(&d->lease_until_us, raft_role(d->core) == RAFT_LEADER
+                                         ? raft_lease_until_us(d->core)
+                                         : raft_grant_until_us(d->core));
     if (event->kind == RAFT_PERSISTED)
         d->durable_write = event->persisted.write_id;
     write_log(d, source);

@@ -30,6 +30,10 @@ enum {
      * leader is replaced only when it has ended.
      */
     RAFT_DRIVER_LEASE_US = 130 * 1000,
+    /*
+     * From one question of an open(2) to its last, and no more: a write may have to wait for it.
+     */
+    RAFT_DRIVER_GRANT_US = 400,
     RAFT_DRIVER_APPLY_BYTES = 16 * 1024 * 1024, /* handed over, not applied yet */
 };
 
@@ -158,7 +162,7 @@ enum raft_driver_sent raft_driver_propose(struct raft_driver *driver, uint64_t s
 bool raft_driver_read(struct raft_driver *driver, uint64_t token);
 
 /*
- * Whether this node leads under a lease: then a state machine that has applied *index shows
+ * Whether this node leads under a lease, or has a leader's grant: then a state machine that has applied *index shows
  * everything that was acknowledged, anywhere, before the call. Any thread; asks nobody.
  */
 bool raft_driver_read_now(const struct raft_driver *driver, uint64_t *index);

@@ -60,7 +60,7 @@ struct raft_driver {
     uint64_t committed_config_index;          /* whose removals the net has acted on */
     struct member_heard heard[RAFT_MAX_MEMBERS];
 
-    /* The lease, written by the loop in this order and read by any thread in the other one. */
+    /* Lease or grant, written in turns in this order and read by any thread in the other one. */
     _Atomic(uint64_t) lease_index;
     _Atomic(uint64_t) lease_until_us;
 

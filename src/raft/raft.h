@@ -181,7 +181,8 @@ struct raft_msg {
         struct {
             uint64_t token;
             uint64_t index;
-            bool ok; /* false: not leader, or it stopped being it */
+            bool ok;           /* false: not leader, or it stopped being it */
+            uint32_t grant_us; /* since it asked, the member may read by itself (grant.c); 0: not */
         } read_reply;
         struct { /* TRANSFER: a member asks the leader to hand over */
             raft_id to;
@@ -367,6 +368,9 @@ struct raft_options {
      */
     uint32_t lease_us;
     bool lease; /* this node does */
+    /* How long a member that has asked such a leader may read by itself (grant.c); 0: not at all.
+     */
+    uint32_t grant_us;
 };
 
 /* The bytes that a core with these options needs, aligned as max_align_t. */
@@ -397,6 +401,12 @@ uint64_t raft_base_index(const struct raft *r);
  * committed: until then a read at its commit index needs nobody's confirmation. 0: not now.
  */
 uint64_t raft_lease_until_us(const struct raft *r);
+
+/*
+ * A member that does not lead: until when all that was acknowledged to anyone is within its commit
+ * index (grant.c); 0: it does not know.
+ */
+uint64_t raft_grant_until_us(const struct raft *r);
 
 uint64_t raft_elections(const struct raft *r); /* leaders this node has seen take office */
 uint64_t raft_dropped_messages(const struct raft *r);

@@ -47,7 +47,8 @@ bool raft_driver_read(struct raft_driver *d, uint64_t token)
 /*
  * The lease is read before the index: whoever sees a lease sees the commit index that was published
  * with it, or a later one. The clock is read last: nobody else can have committed anything until
- * the lease ends.
+ * the lease ends. A grant likewise: what this member acknowledges later, and others may then be
+ * told of, it acknowledges after both have been published anew.
  */
 bool raft_driver_read_now(const struct raft_driver *d, uint64_t *index)
 {

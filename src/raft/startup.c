@@ -187,6 +187,7 @@ static void init_core(struct raft_driver *d, bool lease)
                                    .heartbeat_us = RAFT_DRIVER_HEARTBEAT_US,
                                    .election_us = RAFT_DRIVER_ELECTION_US,
                                    .lease_us = RAFT_DRIVER_LEASE_US,
+                                   .grant_us = RAFT_DRIVER_GRANT_US,
                                    .lease = lease,
                                    .term_run_capacity = TERM_RUNS,
                                    .entry_size_capacity = ENTRY_SIZES};

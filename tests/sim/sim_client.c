@@ -140,6 +140,25 @@ void sim_client_reads_done(struct sim_world *w, struct sim_slot *s, const struct
         check_read(w, s, &out->reads[i]);
 }
 
+/* Whoever would answer a read at this moment, by a lease or a grant, knows of every commit. */
+void sim_client_would_read(struct sim_world *w)
+{
+    for (uint32_t i = 0; i < w->swarm.slots && !w->failed; i++) {
+        struct sim_slot *s = &w->slots[i];
+        if (!s->node.up || s->paused_until_us > w->now_us)
+            continue;
+        const struct raft *r = s->node.core;
+        bool leads = raft_role(r) == RAFT_LEADER;
+        uint64_t until_us = leads ? raft_lease_until_us(r) : raft_grant_until_us(r);
+        if (sim_slot_now(w, s) < until_us && raft_commit_index(r) < w->history.commit)
+            sim_world_fail(w,
+                           "10: node %" PRIu64 " would read at %" PRIu64 " by its %s, but %" PRIu64
+                           " is committed",
+                           s->node.id, raft_commit_index(r), leads ? "lease" : "grant",
+                           w->history.commit);
+    }
+}
+
 void sim_client_lost(struct sim_world *w, struct sim_slot *s)
 {
     struct sim_client *c = &w->client;

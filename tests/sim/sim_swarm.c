@@ -36,6 +36,9 @@ static void draw_cluster(struct sim_swarm *s, struct sim_rng *rng)
         s->lease_us = s->heartbeat_us + (uint32_t)sim_below(rng, s->election_us / 4);
     if (s->lease_us > RAFT_MAX_LEASE_US)
         s->lease_us = RAFT_MAX_LEASE_US;
+    if (sim_chance(rng, 700))
+        s->grant_us =
+            sim_chance(rng, 700) ? s->lease_us : (uint32_t)sim_below(rng, s->lease_us + 1);
 }
 
 static void draw_machines(struct sim_swarm *s, struct sim_rng *rng)

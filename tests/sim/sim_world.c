@@ -226,6 +226,7 @@ static void slot_start(struct sim_world *w, struct sim_slot *s)
                                    .heartbeat_us = w->swarm.heartbeat_us,
                                    .election_us = w->swarm.election_us,
                                    .lease_us = w->swarm.lease_us,
+                                   .grant_us = w->swarm.grant_us,
                                    .lease = w->swarm.lease_us && sim_chance(&w->rng, 800),
                                    .term_run_capacity = 512,
                                    .entry_size_capacity = 4096};
@@ -404,8 +405,10 @@ bool sim_world_turn(struct sim_world *w)
         sim_world_schedule(w, s->paused_until_us - w->now_us, e); /* in order when it wakes */
         return true;
     }
-    if (!of_a_node || reaches(s, &e))
+    if (!of_a_node || reaches(s, &e)) {
         take_event(w, &e);
+        sim_client_would_read(w);
+    }
     if (e.kind == SIM_PACKET)
         memory_free(e.packet);
     return !w->failed;

@@ -57,6 +57,7 @@ struct sim_swarm {
     uint32_t heartbeat_us;
     uint32_t election_us;
     uint32_t lease_us;  /* 0: none */
+    uint32_t grant_us;  /* 0: none */
     uint32_t drift_ppm; /* a clock is at most so much faster or slower than the world's */
     uint64_t net_us;    /* a typical one-way delay */
     uint32_t loss_per_mille;
@@ -293,6 +294,7 @@ bool sim_client_propose(struct sim_world *w, struct sim_slot *s, uint32_t count)
 void sim_client_read(struct sim_world *w, struct sim_slot *s);
 void sim_client_applied(struct sim_world *w, struct sim_slot *s, uint64_t index);
 void sim_client_reads_done(struct sim_world *w, struct sim_slot *s, const struct raft_effects *out);
+void sim_client_would_read(struct sim_world *w);
 void sim_client_lost(struct sim_world *w, struct sim_slot *s); /* the process has died */
 
 /* sim_check.c, sim_check_config.c */

@@ -44,6 +44,7 @@ struct raft {
     struct patience patience;     /* for the leader, or, leading, for a majority */
     struct patience disk_patience;
     uint64_t promise_until_us; /* before that nobody gets our vote, save by the leader's word */
+    uint64_t granted_until_us; /* before that its own log tells what is committed (grant.c) */
     bool leader_lost;          /* its connection broke, and no leader was heard since */
     uint64_t election_at_us;   /* the next pre-vote starts then */
     uint64_t role_since_us;
@@ -76,6 +77,7 @@ struct raft {
     uint64_t round;                  /* the newest heartbeat round */
     uint64_t round_us[LEASE_ROUNDS]; /* when the newest ones began */
     bool word_given;                 /* a TIMEOUT_NOW has left in this term */
+    uint64_t grant_config_until_us;  /* of the grants from before the newest configuration */
     bool round_wanted;
     raft_id transfer_to;
     uint64_t transfer_until_us;
@@ -147,6 +149,14 @@ uint32_t lease_wanted_us(const struct raft *r);
 bool lease_holds(const struct raft *r);
 void lease_promise(struct raft *r, uint32_t lease_us);
 bool lease_promised(const struct raft *r);
+
+/* ---- grant.c ---- */
+uint32_t grant_give(struct raft *r, raft_id to);             /* leader: for how long; 0: none */
+uint64_t grant_commit(const struct raft *r, uint64_t index); /* how much of it may be committed */
+uint64_t grant_next_end_us(const struct raft *r);            /* of those that are out; 0: none is */
+void grant_config_begins(struct raft *r); /* leader: another one is about to be in force */
+void grant_take(struct raft *r, uint64_t asked_us, uint32_t grant_us);
+bool grant_holds(const struct raft *r);
 
 /* ---- disk.c ---- */
 struct raft_disk_state disk_state(const struct raft *r);

@@ -172,7 +172,7 @@ void leader_advance_commit(struct raft *r)
     uint32_t size;
     for (uint32_t i = 0; i < r->config.count; i++)
         match[i] = peer_is_self(r, r->peers[i].id) ? r->log.durable_index : r->peers[i].match;
-    uint64_t index = quorum_commit(&r->config, match);
+    uint64_t index = grant_commit(r, quorum_commit(&r->config, match));
     if (index <= r->commit_index || logview_term(&r->log, index) != r->hard.term)
         return;
     for (uint64_t i = r->commit_index + 1; i <= index && r->uncommitted_bytes; i++)
@@ -343,7 +343,7 @@ void leader_push_transfer(struct raft *r)
 {
     int slot = membership_slot(r, r->transfer_to);
     if (r->transfer_to == 0 || slot < 0 || r->transfer_sent ||
-        r->peers[slot].match < r->log.last_index)
+        r->peers[slot].match < r->log.last_index || grant_next_end_us(r))
         return;
     r->transfer_sent =
         effects_send(r,

@@ -60,8 +60,10 @@ void membership_adopt(struct raft *r, const struct raft_config *config, uint64_t
     r->config = *config;
     r->config_index = index;
     r->out->changed = true;
-    if (r->role == RAFT_LEADER)
+    if (r->role == RAFT_LEADER) {
+        grant_config_begins(r);
         rearrange_peers(r);
+    }
 }
 
 /* All but the newest configuration are committed, so one step back is always enough. */

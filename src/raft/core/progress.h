@@ -43,6 +43,7 @@ struct progress {
     uint64_t contact_us;     /* of its last answer in this term; 0: none */
     struct raft_disk_state disk; /* as it said then */
     uint64_t round;              /* the newest heartbeat round it echoed */
+    uint64_t granted_until_us;   /* until then nothing commits without it (grant.c) */
     uint64_t progress_us;        /* when match last moved, or there was nothing to wait for */
     uint64_t catch_up_index;     /* learner: the end of this round of catching up (thesis 4.2.1) */
     uint64_t catch_up_since_us;

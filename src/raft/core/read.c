@@ -7,7 +7,8 @@
  * not begun: an echo of an earlier round, or of a token that the asker may use twice, proves
  * nothing about the time after the read was asked for (etcd #20418). Until the leader's no-op is
  * committed it does not know what is (etcd #7331), so the index is noted only then. Followers
- * forward the question. While the leader's lease holds (lease.c) it answers at once.
+ * forward the question. While the leader's lease holds (lease.c) it answers at once, and a member
+ * that it has granted a moment (grant.c) does not even ask.
  */
 #include "raft/core/core.h"
 
@@ -21,7 +22,10 @@ static void reply(struct raft *r, const struct pending_read *p, uint64_t index, 
                  &(struct raft_msg){.kind = RAFT_MSG_READ_REPLY,
                                     .to = p->from,
                                     .term = r->hard.term,
-                                    .read_reply = {.token = p->token, .index = index, .ok = ok}},
+                                    .read_reply = {.token = p->token,
+                                                   .index = index,
+                                                   .ok = ok,
+                                                   .grant_us = ok ? grant_give(r, p->from) : 0}},
                  0);
 }
 
@@ -44,6 +48,10 @@ void read_ask(struct raft *r, uint64_t token)
 {
     if (r->leader == 0) {
         r->out->refusal = RAFT_NO_LEADER;
+        return;
+    }
+    if (grant_holds(r)) {
+        effects_read_done(r, token, r->commit_index, true);
         return;
     }
     if (!add(r, r->options.id, token)) {
@@ -80,6 +88,8 @@ void read_on_reply(struct raft *r, const struct raft_msg *m)
         if (r->reads[k].token != m->read_reply.token)
             continue;
         effects_read_done(r, m->read_reply.token, m->read_reply.index, m->read_reply.ok);
+        if (m->read_reply.ok)
+            grant_take(r, r->reads[k].asked_us, m->read_reply.grant_us);
         drop(r, k);
         return;
     }

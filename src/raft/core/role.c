@@ -12,6 +12,7 @@ void set_leader(struct raft *r, raft_id leader)
     if (r->role != RAFT_LEADER)
         read_fail_all(r); /* they were asked of the old one */
     r->leader = leader;
+    r->granted_until_us = 0;
     r->elections += leader != 0;
     r->out->changed = true;
 }
@@ -34,6 +35,7 @@ static void set_term(struct raft *r, uint64_t term, raft_id vote)
     assert(term >= r->hard.term);
     r->hard = (struct raft_hard_state){.term = term, .vote = vote};
     effects_write_hard(r);
+    r->granted_until_us = 0;
     r->out->changed = true;
 }
 
@@ -82,6 +84,7 @@ void become_leader(struct raft *r)
     r->read_count = 0;
     r->heartbeat_at_us = r->now_us;
     r->word_given = false;
+    r->grant_config_until_us = 0;
     r->led_term = r->hard.term;
     /* Entries of old terms commit only behind one of this term (thesis 3.6.2, Figure 8). */
     leader_append_own(r, RAFT_ENTRY_NOOP, NULL);

@@ -32,6 +32,7 @@ struct raft *raft_init(void *memory, const struct raft_options *o)
     uint8_t *sizes = runs + align_up(o->term_run_capacity * sizeof(struct raft_term_run));
     assert(o->id != 0 && o->election_us > o->heartbeat_us && o->heartbeat_us > 0);
     assert(o->lease_us <= RAFT_MAX_LEASE_US && o->lease_us <= o->election_us);
+    assert(o->grant_us <= o->lease_us);
     assert(o->term_run_capacity > 1 && o->entry_size_capacity > 0);
     memset(r, 0, sizeof(*r));
     r->options = *o;
@@ -81,7 +82,8 @@ static void start(struct raft *r, const struct raft_event *e)
     for (uint32_t i = 0; i < r->config.count; i++)
         voters += r->config.members[i].voter || r->config.members[i].voter_out;
     if (voters == 1 && membership_is_voter(r, r->options.id))
-        r->election_at_us = r->now_us; /* there is nobody to wait for */
+        /* There is nobody to wait for, but for the end of what a learner was granted before. */
+        r->election_at_us = r->now_us + (r->config.count > 1 ? r->options.grant_us : 0);
     else
         lease_promise(r, r->options.lease_us); /* what it promised before, it has forgotten */
 }
@@ -252,6 +254,11 @@ static bool has_peers(const struct raft *r)
     return r->config.count > 1 || (r->config.count == 1 && membership_slot(r, r->options.id) < 0);
 }
 
+static bool waits_for_commit(const struct raft *r)
+{
+    return r->commit_index < r->log.last_index;
+}
+
 /* A follower looks up when a heartbeat is missing, to know later that it was there to miss it. */
 static uint64_t next_wake(const struct raft *r)
 {
@@ -263,6 +270,9 @@ static uint64_t next_wake(const struct raft *r)
         at_us = has_peers(r) ? r->heartbeat_at_us : UINT64_MAX;
         if (r->transfer_to && r->transfer_until_us < at_us)
             at_us = r->transfer_until_us;
+        uint64_t granted_us = grant_next_end_us(r); /* which may be all that is waited for */
+        if (granted_us && granted_us < at_us && (waits_for_commit(r) || r->transfer_to))
+            at_us = granted_us;
     } else if (r->read_count > 0 && r->reads[0].asked_us + r->options.election_us < at_us) {
         at_us = r->reads[0].asked_us + r->options.election_us;
     }

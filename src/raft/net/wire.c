@@ -264,6 +264,7 @@ size_t wire_put_message(uint8_t out[WIRE_MAX_HEAD_BYTES], const struct raft_msg 
         bytes_put_u64(&w, msg->read_reply.token);
         bytes_put_u64(&w, msg->read_reply.index);
         bytes_put_u8(&w, msg->read_reply.ok);
+        bytes_put_u32(&w, msg->read_reply.grant_us);
         break;
     case RAFT_MSG_TIMEOUT_NOW:
         break;
@@ -346,6 +347,7 @@ static void get_fields(struct bytes_reader *r, struct raft_msg *msg,
         msg->read_reply.token = bytes_get_u64(r);
         msg->read_reply.index = bytes_get_u64(r);
         msg->read_reply.ok = get_bool(r);
+        msg->read_reply.grant_us = bytes_get_u32(r);
         return;
     case RAFT_MSG_TIMEOUT_NOW:
         return;
