@@ -8,9 +8,9 @@
 #include "node/status.h"
 
 /*
- * A leader with a lease, or who has its grant, looks at once, on the thread that asks: two hops less, and the loop is left
- * to the writers. The store is asked, not the barriers: it knows of a batch before the batch's
- * writers do, whose next request must not wait.
+ * A leader with a lease, or who has its grant, looks at once, on the thread that asks: two hops
+ * less, and the loop is left to the writers. The store is asked, not the barriers: it knows of a
+ * batch before the batch's writers do, whose next request must not wait.
  */
 static bool may_look_now(struct node *n, const struct backend_barrier *barrier)
 {

@@ -162,8 +162,9 @@ enum raft_driver_sent raft_driver_propose(struct raft_driver *driver, uint64_t s
 bool raft_driver_read(struct raft_driver *driver, uint64_t token);
 
 /*
- * Whether this node leads under a lease, or has a leader's grant: then a state machine that has applied *index shows
- * everything that was acknowledged, anywhere, before the call. Any thread; asks nobody.
+ * Whether this node leads under a lease, or has a leader's grant: then a state machine that has
+ * applied *index shows everything that was acknowledged, anywhere, before the call. Any thread;
+ * asks nobody.
  */
 bool raft_driver_read_now(const struct raft_driver *driver, uint64_t *index);
 
