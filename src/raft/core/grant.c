@@ -22,8 +22,8 @@
  *  - a configuration is committed only once the grants from before it have ended. So a member that
  *    leaves with one in its hand is waited for, and no second configuration begins, whose quorums
  *    need not meet those of the lease any more.
- * The member counts a quarter less, by its own clock (RAFT_CLOCK_DRIFT); one
- * that shall not trust clocks (options.lease) takes no grant.
+ * The member counts a quarter less, by its own clock (RAFT_CLOCK_DRIFT); one that shall not trust
+ * clocks (options.lease) takes no grant.
  *
  * Counterexample to counting from the answer: it waits in a socket for a second; the leader's time
  * is long over, entries were committed without the member, which then reads around them.
