@@ -124,7 +124,8 @@ lib_end() {
     exit "$status"
 }
 
-is_running() { grep -q '^State:.[^ZX]' "/proc/$1/status" 2>/dev/null; }
+# is_running PID: any of its threads; the first one may be gone while others still hold its files.
+is_running() { grep -qs '^State:.[^ZX]' "/proc/$1"/task/*/status; }
 is_gone() { ! is_running "$1"; }
 
 # end_of PID: waits for its end; after 10 s it is killed.
