@@ -87,6 +87,7 @@ catching_up() {
     caught_up_s=$(awk "BEGIN { printf \"%.1f\", $EPOCHREALTIME - $start }")
     wait "$writer"
     last=$(<"$work/catching-up.json")
+    last=${last//$work/.} # temporary paths are not for publishing
     printf '%s\n' "$last" >>"$results"
     rows+="| a node catches up | $(whole "$(field ops_per_s)") | $(whole "$(field p50_us)") "
     rows+="| $(whole "$(field p99_us)") | $(whole "$(field max_us)") |"$'\n'
