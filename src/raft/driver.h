@@ -30,10 +30,8 @@ enum {
      * leader is replaced only when it has ended.
      */
     RAFT_DRIVER_LEASE_US = 130 * 1000,
-    /*
-     * From one question of an open(2) to its last, and no more: a write may have to wait for it.
-     */
-    RAFT_DRIVER_GRANT_US = 400,
+    /* From one commit to the end of the next open(2), and no more: a write may have to wait. */
+    RAFT_DRIVER_GRANT_US = 1000,
     RAFT_DRIVER_APPLY_BYTES = 16 * 1024 * 1024, /* handed over, not applied yet */
 };
 

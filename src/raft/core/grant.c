@@ -28,10 +28,21 @@
  * Counterexample to counting from the answer: it waits in a socket for a second; the leader's time
  * is long over, entries were committed without the member, which then reads around them.
  *
+ * A member that reads and writes, or reads what others write, need not ask after each change: for
+ * as long as it has asked lately, the heartbeat that tells it of the change's commit grants it as
+ * much again. It counts from when its own log was durable up to there, because its acknowledgement,
+ * which the leader had before, left later.
+ *
+ * Counterexample to counting from when the log became durable up to wherever it ends now: the
+ * heartbeat waits in a socket, while the next entry comes, is acknowledged and committed. So a
+ * member takes it only while its log ends, on the disk, where the heartbeat says.
+ *
  * The price: should the member fall silent, a write waits for the end of the grant, once. That is
  * why it is short, and only given while the log rests: nothing is granted under a load of writes.
  */
 #include "raft/core/core.h"
+
+enum { LATELY = 10 }; /* times grant_us: so long a member that has asked counts as one that reads */
 
 /* ---- Leader ---- */
 
@@ -47,6 +58,12 @@ uint32_t grant_give(struct raft *r, raft_id to)
     if (until_us > r->promise_until_us)
         r->promise_until_us = until_us;
     return r->options.grant_us;
+}
+
+uint32_t grant_again(struct raft *r, const struct progress *p)
+{
+    uint64_t lately_us = LATELY * (uint64_t)r->options.grant_us;
+    return p->asked_us && r->now_us < p->asked_us + lately_us ? grant_give(r, p->id) : 0;
 }
 
 uint64_t grant_commit(const struct raft *r, uint64_t index)
@@ -81,10 +98,19 @@ void grant_config_begins(struct raft *r)
 
 /* ---- Member ---- */
 
-void grant_take(struct raft *r, uint64_t asked_us, uint32_t grant_us)
+void grant_take(struct raft *r, uint64_t since_us, uint32_t grant_us)
 {
-    if (r->options.lease && grant_us <= RAFT_MAX_LEASE_US)
-        r->granted_until_us = asked_us + grant_us - grant_us / RAFT_CLOCK_DRIFT;
+    if (!r->options.lease || grant_us > RAFT_MAX_LEASE_US)
+        return;
+    uint64_t until_us = since_us + grant_us - grant_us / RAFT_CLOCK_DRIFT;
+    if (until_us > r->granted_until_us)
+        r->granted_until_us = until_us;
+}
+
+void grant_take_again(struct raft *r, uint64_t commit, uint32_t grant_us)
+{
+    if (grant_us != 0 && commit == r->log.durable_index)
+        grant_take(r, r->durable_us, grant_us);
 }
 
 uint64_t raft_grant_until_us(const struct raft *r)

@@ -132,17 +132,19 @@ static void send_heartbeats(struct raft *r, bool all)
         if (peer_is_self(r, p->id))
             continue;
         uint64_t commit = p->match < r->commit_index ? p->match : r->commit_index;
-        if (!all && commit <= p->commit_told)
+        bool news = commit > p->commit_told;
+        if (!all && !news)
             continue;
         p->commit_told = commit;
-        effects_send(
-            r,
-            &(struct raft_msg){
-                .kind = RAFT_MSG_HEARTBEAT,
-                .to = p->id,
-                .term = r->hard.term,
-                .heartbeat = {.commit = commit, .round = r->round, .lease_us = lease_wanted_us(r)}},
-            0);
+        effects_send(r,
+                     &(struct raft_msg){.kind = RAFT_MSG_HEARTBEAT,
+                                        .to = p->id,
+                                        .term = r->hard.term,
+                                        .heartbeat = {.commit = commit,
+                                                      .round = r->round,
+                                                      .lease_us = lease_wanted_us(r),
+                                                      .grant_us = news ? grant_again(r, p) : 0}},
+                     0);
     }
 }
 

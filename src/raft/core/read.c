@@ -69,6 +69,9 @@ void read_ask(struct raft *r, uint64_t token)
 
 void read_on_request(struct raft *r, const struct raft_msg *m)
 {
+    int slot = membership_slot(r, m->from);
+    if (r->role == RAFT_LEADER && slot >= 0)
+        r->peers[slot].asked_us = r->now_us;
     if (r->role != RAFT_LEADER || !add(r, m->from, m->read.token))
         reply(r, &(struct pending_read){.token = m->read.token, .from = m->from}, 0, false);
 }

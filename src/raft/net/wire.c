@@ -252,6 +252,7 @@ size_t wire_put_message(uint8_t out[WIRE_MAX_HEAD_BYTES], const struct raft_msg 
         bytes_put_u64(&w, msg->heartbeat.commit);
         bytes_put_u64(&w, msg->heartbeat.round);
         bytes_put_u32(&w, msg->heartbeat.lease_us);
+        bytes_put_u32(&w, msg->heartbeat.grant_us);
         break;
     case RAFT_MSG_HEARTBEAT_REPLY:
         bytes_put_u64(&w, msg->heartbeat_reply.round);
@@ -335,6 +336,7 @@ static void get_fields(struct bytes_reader *r, struct raft_msg *msg,
         msg->heartbeat.commit = bytes_get_u64(r);
         msg->heartbeat.round = bytes_get_u64(r);
         msg->heartbeat.lease_us = bytes_get_u32(r);
+        msg->heartbeat.grant_us = bytes_get_u32(r);
         return;
     case RAFT_MSG_HEARTBEAT_REPLY:
         msg->heartbeat_reply.round = bytes_get_u64(r);
