@@ -129,7 +129,21 @@ class Node:
             assert not re.search(r"Sanitizer|runtime error|Assertion|assert", line), self.lines
 
     def pause(self):
+        """Returns when all its threads stand still: until then they may still answer somebody."""
         self.process.send_signal(signal.SIGSTOP)
+        end = time.monotonic() + PATIENCE_S
+        while not all(state == "T" for state in self.thread_states()):
+            if time.monotonic() > end:
+                raise Timeout(f"{self.name} does not stand still")
+            time.sleep(0.001)
+
+    def thread_states(self):
+        for task in os.listdir(f"/proc/{self.process.pid}/task"):
+            try:
+                with open(f"/proc/{self.process.pid}/task/{task}/stat") as f:
+                    yield f.read().rpartition(")")[2].split()[0]
+            except (FileNotFoundError, ProcessLookupError):
+                pass  # it has ended meanwhile
 
     def resume(self):
         self.process.send_signal(signal.SIGCONT)
@@ -304,6 +318,7 @@ class Cluster:
         """What each node says of itself, for the report of a test that failed."""
         for node in self.nodes:
             if node.process:
+                node.resume()
                 print(f"---- {node.name}, its output:", *node.lines, sep="\n")
                 print(f"---- {node.name}, its .status:", *node.status().items(), sep="\n")
 
