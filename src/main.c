@@ -18,10 +18,23 @@ static void on_serving(void *ctx)
     background_serving();
 }
 
-static int fail(const char *why)
+static int fail(const char *why, int status)
 {
     report_error("%s", why);
-    return OPTIONS_FAILED;
+    return status;
+}
+
+static int run(const struct options *options, char why[NODE_WHY_BYTES])
+{
+    if (mount_check_options(options->node.fuse_options, why) < 0)
+        return fail(why, OPTIONS_USAGE);
+    if (mount_prepare(options->node.mountpoint, why) < 0)
+        return fail(why, OPTIONS_FAILED);
+    report_set_node(options->node.name);
+    int status = options->foreground ? 0 : background_start();
+    if (status < 0)
+        return fail(strerror(-status), OPTIONS_FAILED);
+    return node_run(&options->node, on_serving, NULL, why) < 0 ? fail(why, OPTIONS_FAILED) : 0;
 }
 
 int main(int argc, char **argv)
@@ -33,13 +46,10 @@ int main(int argc, char **argv)
     if (status != OPTIONS_RUN)
         return status == OPTIONS_DONE ? 0 : status;
     if (options.recover)
-        return node_recover(options.node.data_dir, options.node.name, why) < 0 ? fail(why) : 0;
-    if (options.restore)
-        return node_restore(options.restore, &options.node, why) < 0 ? fail(why) : 0;
-    if (mount_prepare(options.node.mountpoint, why) < 0)
-        return fail(why);
-    report_set_node(options.node.name);
-    if (!options.foreground && (status = background_start()) < 0)
-        return fail(strerror(-status));
-    return node_run(&options.node, on_serving, NULL, why) < 0 ? fail(why) : 0;
+        status = node_recover(options.node.data_dir, options.node.name, why);
+    else if (options.restore)
+        status = node_restore(options.restore, &options.node, why);
+    else
+        return run(&options, why);
+    return status < 0 ? fail(why, OPTIONS_FAILED) : 0;
 }

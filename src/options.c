@@ -19,6 +19,7 @@ enum {
     DEFAULT_SNAPSHOT_ENTRIES = 10000,
     PATH_BYTES = 4096,
     FUSE_OPTIONS_BYTES = 4096,
+    MAX_LINKS = 40, /* as in Linux */
 };
 
 static const char usage[] =
@@ -186,16 +187,41 @@ static int default_data(char out[PATH_BYTES], const char *name)
     return OPTIONS_RUN;
 }
 
+static int resolve(const char *path, char out[PATH_BYTES], int links);
+
 /*
- * An absolute path without "." and "..", with symlinks resolved as far as it exists; nothing at the
- * end of it is looked at (a dead mount there would fail).
+ * *out is a path without symlinks but at its end: follows one there. Of what is mounted there,
+ * readlink(2) asks nobody.
  */
-static int absolute(const char *path, char out[PATH_BYTES])
+static int follow(char out[PATH_BYTES], int links)
+{
+    char target[PATH_BYTES], path[2 * PATH_BYTES];
+    ssize_t n = readlink(out, target, sizeof(target) - 1);
+    if (n < 0)
+        return 0; /* not a symlink, or not there yet */
+    if (links == 0)
+        return -ELOOP;
+    target[n] = '\0';
+    int dir_bytes = target[0] == '/' ? 0 : (int)(strrchr(out, '/') - out) + 1;
+    snprintf(path, sizeof(path), "%.*s%s", dir_bytes, out, target);
+    return resolve(path, out, links - 1);
+}
+
+/* A directory is the same with "/" or "/." behind it. */
+static int trim(char path[PATH_BYTES], int n)
+{
+    while (n > 1 && (path[n - 1] == '/' || (path[n - 1] == '.' && path[n - 2] == '/')))
+        path[--n] = '\0';
+    return n;
+}
+
+/* See absolute(); at most `links` symlinks are followed at its end. */
+static int resolve(const char *path, char out[PATH_BYTES], int links)
 {
     char parent[PATH_BYTES], resolved[PATH_MAX];
     int n = snprintf(parent, sizeof(parent), "%s", path);
-    while (n > 1 && n < PATH_BYTES && parent[n - 1] == '/')
-        parent[--n] = '\0';
+    if (n < PATH_BYTES)
+        n = trim(parent, n);
     char *slash = strrchr(parent, '/');
     const char *last = slash ? slash + 1 : parent;
     if (n >= PATH_BYTES || strcmp(last, ".") == 0 || strcmp(last, "..") == 0 || *last == '\0') {
@@ -215,14 +241,32 @@ static int absolute(const char *path, char out[PATH_BYTES])
         if (errno != ENOENT || !slash)
             return -errno;
         char above[PATH_BYTES]; /* parents that do not exist yet (of -data) will be made */
-        int status = absolute(parent, above);
+        int status = resolve(parent, above, links);
         if (status < 0)
             return status;
         memcpy(resolved, above,
                sizeof(resolved) < sizeof(above) ? sizeof(resolved) : sizeof(above));
     }
     n = snprintf(out, PATH_BYTES, "%s/%s", strcmp(resolved, "/") == 0 ? "" : resolved, name);
-    return n < PATH_BYTES ? 0 : -ENAMETOOLONG;
+    return n < PATH_BYTES ? follow(out, links) : -ENAMETOOLONG;
+}
+
+/*
+ * An absolute path without ".", ".." and symlinks, as far as it exists. What is at its end is not
+ * asked: it may be a mount whose daemon is dead or hangs.
+ */
+static int absolute(const char *path, char out[PATH_BYTES])
+{
+    return resolve(path, out, MAX_LINKS);
+}
+
+static int bad_path(const char *what, const char *path, int status)
+{
+    const char *advice = status == -ENOENT     ? ": make it with mkdir -p"
+                         : status == -ENOTCONN ? ": it lies in what a daemon that died has left "
+                                                 "mounted; run umount -l on that"
+                                               : "";
+    return fail(OPTIONS_FAILED, "%s %s: %s%s", what, path, strerror(-status), advice);
 }
 
 static int set_paths(struct options *o, const char *data, const char *mountpoint)
@@ -234,13 +278,14 @@ static int set_paths(struct options *o, const char *data, const char *mountpoint
             return status;
         data = by_default;
     }
+    if (*data == '\0' || *mountpoint == '\0')
+        return fail(OPTIONS_USAGE, "-data and the mount point are directories: neither is ''");
     int status = absolute(data, data_path);
     if (status < 0)
-        return fail(OPTIONS_FAILED, "-data %s: %s", data, strerror(-status));
+        return bad_path("-data", data, status);
     status = absolute(mountpoint, mount_path);
     if (status < 0)
-        return fail(OPTIONS_FAILED, "the mount point %s: %s: make it with mkdir -p", mountpoint,
-                    strerror(-status));
+        return bad_path("the mount point", mountpoint, status);
     size_t n = strlen(mount_path);
     if (strncmp(data_path, mount_path, n) == 0 && (data_path[n] == '/' || data_path[n] == '\0'))
         return fail(OPTIONS_FAILED,
@@ -325,7 +370,7 @@ static int set_offline(struct options *o, const char *data, bool has_mountpoint)
                                    "it mounts nothing; start the node afterwards");
     int status = absolute(data, data_path);
     if (status < 0)
-        return fail(OPTIONS_FAILED, "-data %s: %s", data, strerror(-status));
+        return bad_path("-data", data, status);
     o->node.data_dir = data_path;
     return OPTIONS_RUN;
 }

@@ -47,6 +47,7 @@ enum {
     MAX_BACKGROUND = 64,
     LEAVE_SIGNAL = SIGUSR1,
     LEAVE_RETRY_NS = 1000 * 1000,
+    LINE_BYTES = 256,
 };
 
 /* ---- INIT ---- */
@@ -182,15 +183,33 @@ static void stop_workers(struct mount *m)
 
 /* ---- The session ---- */
 
+/* A line of libfuse's, which may come in pieces. While `kept`, it is for the caller to tell. */
+static _Thread_local struct {
+    char line[LINE_BYTES];
+    bool kept;
+} said;
+
 static void on_fuse_log(enum fuse_log_level level, const char *format, va_list args)
 {
-    char line[512];
-    vsnprintf(line, sizeof(line), format, args);
-    line[strcspn(line, "\n")] = '\0';
+    size_t used = strlen(said.line);
+    vsnprintf(said.line + used, sizeof(said.line) - used, format, args);
+    char *end = strchr(said.line, '\n');
+    bool whole = end || strlen(said.line) == sizeof(said.line) - 1;
+    if (end)
+        *end = '\0';
+    if (said.kept || !whole)
+        return;
     if (level <= FUSE_LOG_ERR)
-        report_error("%s", line);
+        report_error("%s", said.line);
     else
-        report_warn("%s", line);
+        report_warn("%s", said.line);
+    said.line[0] = '\0';
+}
+
+static void keep_what_is_said(bool keep)
+{
+    said.kept = keep;
+    said.line[0] = '\0';
 }
 
 static bool has_option(const char *options, const char *name)
@@ -203,9 +222,9 @@ static bool has_option(const char *options, const char *name)
 }
 
 /* Root serves everybody unless told otherwise; for others that is up to /etc/fuse.conf. */
-static struct fuse_session *new_session(struct mount *m, const char *user_options)
+static struct fuse_session *new_session(const char *user_options, struct mount *m)
 {
-    char options[OPTIONS_BYTES];
+    char name[] = "raftfs", options[OPTIONS_BYTES];
     bool everybody = geteuid() == 0 && !has_option(user_options, "allow_root") &&
                      !has_option(user_options, "allow_other");
     int n = snprintf(options, sizeof(options),
@@ -213,12 +232,25 @@ static struct fuse_session *new_session(struct mount *m, const char *user_option
                      everybody ? ",allow_other" : "", *user_options ? "," : "", user_options);
     if (n >= (int)sizeof(options))
         return NULL;
-    char *argv[] = {m->mountpoint, options, NULL};
+    char *argv[] = {name, options, NULL};
     struct fuse_args args = FUSE_ARGS_INIT(2, argv);
     fuse_set_log_func(on_fuse_log);
     struct fuse_session *session = fuse_session_new(&args, &operations, sizeof(operations), m);
     fuse_opt_free_args(&args);
     return session;
+}
+
+int mount_check_options(const char *user_options, char why[MOUNT_WHY_BYTES])
+{
+    keep_what_is_said(true);
+    struct fuse_session *session = new_session(user_options, NULL);
+    if (session)
+        fuse_session_destroy(session);
+    else
+        snprintf(why, MOUNT_WHY_BYTES, "-o: %s (see raftfs --help)",
+                 said.line[0] ? said.line : "too many mount options");
+    keep_what_is_said(false);
+    return session ? 0 : -EINVAL;
 }
 
 /* Answers INIT, which the kernel sends as soon as it has mounted. */
@@ -301,11 +333,22 @@ void mount_free(struct mount *m)
     memory_free(m);
 }
 
-static int fail_open(struct mount *m, int status, char why[MOUNT_WHY_BYTES], const char *what)
+/* libfuse has said why, or fusermount3, on standard error. */
+static const char *mount_advice(const char *user_options)
 {
-    snprintf(why, MOUNT_WHY_BYTES, "%s cannot be mounted: %s", m->mountpoint, what);
+    if (!said.line[0] && geteuid() != 0 && has_option(user_options, "allow_other"))
+        return "-o allow_other is for root, unless user_allow_other stands in /etc/fuse.conf";
+    return "check the mount options; /dev/fuse must be there (modprobe fuse) and open to this "
+           "user, and a user other than root needs fusermount3";
+}
+
+static int fail_open(struct mount *m, const char *user_options, char why[MOUNT_WHY_BYTES])
+{
+    snprintf(why, MOUNT_WHY_BYTES, "%s cannot be mounted: %s: %s", m->mountpoint,
+             said.line[0] ? said.line : "see above", mount_advice(user_options));
+    keep_what_is_said(false);
     mount_free(m);
-    return status;
+    return -EIO;
 }
 
 /* The mount is there: from here on mount_close() takes everything down. */
@@ -321,27 +364,15 @@ static int serve_mount(struct mount *m, unsigned workers)
     return 0;
 }
 
-/* libfuse and fusermount3 have said on standard error what went wrong. */
-static const char *mount_advice(const char *user_options)
-{
-    if (geteuid() != 0 && has_option(user_options, "allow_other"))
-        return "see above; -o allow_other is for root, unless user_allow_other stands in "
-               "/etc/fuse.conf";
-    return "see above; /dev/fuse must be there (modprobe fuse) and open to this user, and a user "
-           "other than root needs fusermount3";
-}
-
 int mount_open(const struct mount_options *options, struct mount **out, char why[MOUNT_WHY_BYTES])
 {
     struct mount *m = new_mount(options);
-    m->session = new_session(m, options->fuse_options);
-    if (!m->session)
-        return fail_open(m, -EINVAL, why, "a mount option is unknown or too long (see above)");
+    keep_what_is_said(true);
+    m->session = new_session(options->fuse_options, m);
+    if (!m->session || fuse_session_mount(m->session, m->mountpoint) != 0)
+        return fail_open(m, options->fuse_options, why);
+    keep_what_is_said(false);
     timers_init(&m->timers, &m->lock);
-    if (fuse_session_mount(m->session, m->mountpoint) != 0) {
-        timers_close(&m->timers);
-        return fail_open(m, -EIO, why, mount_advice(options->fuse_options));
-    }
     int status = serve_mount(m, options->workers ? options->workers : DEFAULT_WORKERS);
     if (status < 0) {
         snprintf(why, MOUNT_WHY_BYTES, "%s cannot be served: %s", m->mountpoint, strerror(-status));

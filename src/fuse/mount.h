@@ -29,6 +29,9 @@ struct mount_options {
     void *ctx;
 };
 
+/* Whether libfuse knows these options: 0, or -EINVAL with a line in `why`. Mounts nothing. */
+int mount_check_options(const char *fuse_options, char why[MOUNT_WHY_BYTES]);
+
 /*
  * Refuses a live mount at the mount point and detaches a dead one (statfs gives ENOTCONN). Called
  * before mount_open(), and before daemonizing so that the message reaches the user. 0, or a

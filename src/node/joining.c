@@ -94,8 +94,10 @@ bool joining_start(struct joining *j, struct raft_driver *driver,
     struct raft_driver_status *status = memory_alloc(sizeof(*status));
     raft_driver_status(driver, status);
     known_addresses(status, self->id, join, peers, addresses, sizeof(addresses));
-    bool known = on_file(status, self);
+    bool known = on_file(status, self), lost = status->member_count == 0 && addresses[0] == '\0';
     memory_free(status);
+    if (lost)
+        report_warn("is no member yet, and knows nobody to ask: stop it, and start it with -join");
     if (known || addresses[0] == '\0')
         return false;
     struct raft_net_join request = {.id = self->id, .voter = voter};

@@ -87,6 +87,12 @@ static int make_directory(struct node *n)
     char path[NODE_PATH_BYTES];
     bool founding = n->dir.state == DATADIR_FOUNDING;
     node_path(n, "log", path);
+    if (founding && n->options->nonvoter) {
+        snprintf(n->why, NODE_WHY_BYTES,
+                 "a new cluster's first node votes: name a member with -join, or leave -nonvoter "
+                 "out");
+        return -EINVAL;
+    }
     int status = founding ? listen_for_claims(n) : 0;
     if (status < 0)
         return status;

@@ -12,12 +12,12 @@ import pytest
 from cluster import PATIENCE_S, RAFTFS, Node, free_port
 
 
-def fails(argv, status, *words):
+def fails(argv, status, *words, lines=1):
     r = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S)
     assert r.returncode == status, (argv, r)
     for word in words:
         assert word in r.stderr, r.stderr
-    assert r.stderr.count("\n") <= 2, r.stderr
+    assert r.stderr.count("\n") == lines, r.stderr
     return r.stderr
 
 
@@ -33,6 +33,10 @@ def fails(argv, status, *words):
     (["-id", "n" * 100], "-id"),
     (["-o", "timeout=soon"], "timeout"),
     (["-o", "consistency=maybe"], "consistency"),
+    (["-o", "nonsense"], "nonsense"),
+    (["-o", "allow_other,special"], "special"),
+    (["-o", "max_read=many"], "max_read=many"),
+    (["-data", ""], "-data"),
 ])
 def test_wrong_usage(top, options, word):
     os.mkdir(f"{top}/mount")
@@ -56,6 +60,18 @@ def test_a_mount_point_that_is_none(top):
 def test_data_beneath_the_mount_point(top):
     os.mkdir(f"{top}/mount")
     fails([RAFTFS, "-data", f"{top}/mount/data", f"{top}/mount"], 1, "-data")
+
+
+def test_what_the_kernel_does_not_mount(cluster):
+    node = cluster.add()
+    fails(node.argv(options=["-o", "rootcontext=nonsense"]), 1, node.mount, "mount options")
+
+
+def test_a_founder_votes(cluster):
+    node = cluster.add()
+    fails(node.argv(options=["-nonvoter"]), 1, "-join")
+    node.start()
+    assert node.status()["state"] == "leader"
 
 
 def test_an_address_in_use(cluster):
@@ -101,10 +117,10 @@ def test_a_missing_store_or_log_is_not_made_anew(cluster):
     node.write("k", "v")
     node.stop()
     os.rename(f"{node.data}/store.db", f"{node.data}/away")
-    fails(node.argv(), 1, "store.db")
+    fails(node.argv(), 1, "store.db", lines=2)  # what is damaged, and why it ends
     os.rename(f"{node.data}/away", f"{node.data}/store.db")
     os.rename(f"{node.data}/log", f"{node.data}/away")
-    fails(node.argv(), 1, "log")
+    fails(node.argv(), 1, "log", lines=2)
     shutil.rmtree(f"{node.data}/log", ignore_errors=True)
     os.rename(f"{node.data}/away", f"{node.data}/log")
     node.restart()

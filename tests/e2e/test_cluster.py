@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: MIT
 """Forming, replicating, failing over, restarting."""
 import os
+import signal
 import subprocess
 import time
 
 import pytest
 
 from cluster import PATIENCE_S, RAFTFS, Node, free_port, write_until_done
+
+
+# Only ever added to, before the members.
+STATUS_KEYS = ["id", "address", "cluster", "version", "state", "term", "leader", "quorum",
+               "elections", "commit_index", "applied_index", "last_index", "snapshot_index", "keys",
+               "bytes", "fingerprint", "uptime_ms"]
 
 
 def test_three_commands_form_a_cluster(three):
@@ -16,6 +23,7 @@ def test_three_commands_form_a_cluster(three):
     assert states == ["follower", "follower", "leader"]
     for node in three.nodes:
         s = node.status()
+        assert list(s) == STATUS_KEYS + [f"member.{member.name}" for member in three.nodes]
         assert s["id"] == node.name and s["address"] == node.address
         for member in three.nodes:
             assert s[f"member.{member.name}"].startswith(f"{member.address} voter match=")
@@ -84,10 +92,45 @@ def test_sigterm_unmounts_and_exits_0(three):
     three.wait_whole()
 
 
+def test_files_open_at_the_end_are_not_connected(three):
+    node = three.leader()
+    node.write("k", "v")
+    files = [os.open(node.path(name), os.O_RDONLY) for name in ("k", ".status")]
+    node.process.send_signal(signal.SIGINT)
+    assert node.reap() == 0, node.lines
+    for fd in files:
+        with pytest.raises(OSError, match="not connected"):
+            os.read(fd, 1)
+        os.close(fd)
+    successor = three.others(node)[0]
+    successor.wait("another leader", lambda s: s["leader"] not in ("-", node.name))
+
+
 def test_umount_stops_the_node(three):
     node = three.nodes[2]
     subprocess.run(["umount", node.mount], check=True)
     assert node.reap() == 0
+
+
+def test_options_with_two_dashes_and_a_mount_point_behind_a_symlink(cluster):
+    first, node = cluster.add(), cluster.add()
+    first.start()
+    os.symlink(node.name, f"{cluster.top}/link")
+    argv = [RAFTFS, f"--id={node.name}", "--addr", node.address, "--data", node.data, "--nonvoter",
+            f"--join={first.address}", "-o", "special=hidden,timeout=9", f"{cluster.top}/link/."]
+    r = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert r.returncode == 0 and r.stderr == "", r
+    node.wait("membership", lambda s: s["quorum"] == "yes 1/1" and s["state"] == "learner")
+    first.write("k", "v")
+    assert os.listdir(node.mount) == ["k"] and node.read(".raft/local/k") == "v"
+    # The same directory by another name: it is in use, and its own data may not lie beneath it.
+    for data, word in ((f"{cluster.top}/other", "mounted already"),
+                       (f"{node.mount}/data", "beneath")):
+        r = subprocess.run([RAFTFS, "-f", "-data", data, f"{cluster.top}/link"],
+                           capture_output=True, text=True, timeout=PATIENCE_S)
+        assert r.returncode == 1 and word in r.stderr and r.stderr.count("\n") == 1, r
+    subprocess.run(["umount", node.mount], check=True)
+    subprocess.run(["flock", "-w", str(PATIENCE_S), f"{node.data}/lock", "true"], check=True)
 
 
 def test_the_daemon_goes_to_the_background_when_it_serves(cluster):
@@ -182,6 +225,12 @@ def test_a_joining_node_waits_for_its_cluster(cluster):
     second = cluster.add()
     second.start(join=first.address)
     assert second.status()["quorum"].startswith("no ")
+    second.stop()
+    second.start()  # it never founds, and says what it needs
+    second.hear("-join")
+    assert second.status()["state"] == "learner" and second.leader() == ""
+    second.stop()
+    second.start(join=first.address)
     first.start()
     cluster.wait_whole()
     second.write("k", "v")
