@@ -77,7 +77,7 @@ static void symlink_send(struct request *r)
 void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t device)
 {
     (void)device;
-    if (!S_ISREG(mode)) {
+    if (!S_ISREG(mode) && !tree_is_local(parent)) {
         fuse_reply_err(req, EPERM);
         return;
     }
@@ -160,14 +160,12 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 static int rename_refusal(uint64_t parent, const char *name, uint64_t new_parent,
                           const char *new_name, unsigned flags)
 {
-    if (tree_is_special(parent) || tree_is_special(new_parent))
+    int refusal = tree_refusal(parent, name);
+    if (refusal == -EPERM || tree_refusal(new_parent, new_name) == -EPERM)
         return -EPERM;
     if (tree_is_local(parent) != tree_is_local(new_parent))
         return -EXDEV;
-    if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
-        return -EINVAL;
-    int refusal = tree_refusal(parent, name);
-    return refusal ? refusal : tree_refusal(new_parent, new_name);
+    return flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) ? -EINVAL : refusal;
 }
 
 void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,

@@ -90,8 +90,8 @@ static void fill_stat(struct mount *m, uint64_t nodeid, struct stat *stat)
     bool dir = nodeid == NODEID(RAFT_DIR) || nodeid == NODEID(MEMBERS_DIR);
     struct timespec since = {.tv_sec = (time_t)(m->mounted_ns / 1000000000),
                              .tv_nsec = (long)(m->mounted_ns % 1000000000)};
-    bool writable = is_writable(nodeid) || nodeid == NODEID(MEMBERS_DIR);
-    mode_t mode = dir ? S_IFDIR | (writable ? 0755 : 0555) : S_IFREG | (writable ? 0644 : 0444);
+    /* Directories look writable to their owner, so that it is us who refuse: EPERM, not EACCES. */
+    mode_t mode = dir ? S_IFDIR | 0755 : S_IFREG | (is_writable(nodeid) ? 0644 : 0444);
     *stat = (struct stat){.st_ino = nodeid,
                           .st_mode = mode,
                           .st_nlink = dir ? 2 : 1,
@@ -216,7 +216,8 @@ static struct handle *open_file(struct mount *m, uint64_t nodeid, int flags, con
 int special_open(struct mount *m, uint64_t nodeid, int flags, struct handle **out)
 {
     struct stat stat;
-    if ((flags & O_ACCMODE) != O_RDONLY && !is_writable(nodeid))
+    bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
+    if (writes && !is_writable(nodeid))
         return -EACCES;
     int status = special_getattr(m, nodeid, &stat);
     if (status == 0)

@@ -68,21 +68,38 @@ def test_they_answer_while_the_root_is_locked(cut_off):
     assert "quorum: no 1/3" in r.stdout
 
 
-def stay_as_they_are(node):
+def stay_as_they_are(node, with_ordinary_name=errno.EPERM):
     """What the special names answer to whoever would change them."""
-    status, leader, snapshot = (node.path(p) for p in (".status", ".leader", ".raft/snapshot"))
-    for flags in os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC:
+    files = [node.path(p) for p in (".status", ".leader", ".raft/snapshot")]
+    dirs = [node.path(p) for p in (".raft", ".raft/members", ".raft/local")]
+    status, leader, _ = files
+    for flags in os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC, os.O_RDONLY | os.O_TRUNC:
         fails({errno.EACCES}, os.open, status, flags)
     fails({errno.EACCES}, os.truncate, status, 0)
-    for path in status, leader, snapshot:
+    for path in files:
         fails({errno.EPERM}, os.unlink, path)
-        fails({errno.EEXIST}, os.mkdir, path)
         fails({errno.EPERM}, os.chmod, path, 0o777)
-    fails({errno.EPERM}, os.rename, status, leader)
-    fails({errno.EPERM}, os.rename, status, node.path(".raft/other"))
-    fails({errno.EPERM}, os.rmdir, node.path(".raft"))
-    fails({errno.EPERM}, os.mkdir, node.path(".raft/new"))
+        fails({errno.EPERM}, os.rename, path, leader if path != leader else status)
+        fails({errno.EPERM}, os.rename, path, node.path(".raft/other"))
+        fails({errno.EPERM}, os.rename, node.path(".raft/local/key"), path)
+    for path in dirs:
+        fails({errno.EPERM}, os.rmdir, path)
+    for path in node.path(".raft/new"), node.path(".raft/members/new"):
+        fails({errno.EPERM}, os.mkdir, path)
+        fails({errno.EPERM}, os.symlink, "x", path)
     fails({errno.EPERM}, node.write, ".raft/new", "x")
+    # The kernel knows these names, and itself says that they are there, or what they are: no
+    # request reaches the node that it could refuse.
+    for path in files + dirs:
+        fails({errno.EEXIST}, os.mkdir, path)
+        fails({errno.EEXIST}, os.mknod, path)
+        fails({errno.EEXIST}, os.symlink, "x", path)
+        fails({errno.EEXIST}, os.open, path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    for path in dirs:
+        fails({errno.EISDIR}, os.unlink, path)
+    # It looks an ordinary name up first, and that is a question to the cluster.
+    fails({with_ordinary_name}, os.rename, status, node.path("key"))
+    fails({with_ordinary_name}, os.rename, node.path("key"), status)
 
 
 def test_special_files_stay_and_tell_that_the_quorum_is_lost(cluster):
@@ -91,6 +108,7 @@ def test_special_files_stay_and_tell_that_the_quorum_is_lost(cluster):
     fd = os.open(node.path(".status"), os.O_RDONLY)
     poll = select.poll()
     poll.register(fd, select.POLLPRI | select.POLLERR)
+    node.write("key", "value")
     stay_as_they_are(node)
     os.pread(fd, 100, 0)
     rest = os.pread(fd, 65536, 100)
@@ -102,7 +120,7 @@ def test_special_files_stay_and_tell_that_the_quorum_is_lost(cluster):
     node.wait("the loss of the quorum", lambda s: s["quorum"] == "no 1/3")
     assert b"quorum: no 1/3" in os.pread(fd, 65536, 0)
     os.close(fd)
-    stay_as_they_are(node)
+    stay_as_they_are(node, with_ordinary_name=errno.ETIMEDOUT)
 
 
 def test_requests_do_not_wait_in_turn(cluster):
