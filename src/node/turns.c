@@ -55,15 +55,14 @@ static void stop_when_handed_over(struct node *n, uint64_t now_us)
     if (n->closing)
         return;
     if (n->hand_over_until_us == 0) {
-        n->hand_over_until_us = now_us + HAND_OVER_MS * 1000;
-        raft_driver_hand_over(n->driver);
+        bool asked = raft_driver_hand_over(n->driver);
+        n->hand_over_until_us = asked ? now_us + HAND_OVER_MS * 1000 : now_us;
     }
     struct raft_driver_status *status = memory_alloc(sizeof(*status));
     raft_driver_status(n->driver, status);
-    bool alone = status->member_count <= 1;
     bool leads = status->role == RAFT_LEADER;
     memory_free(status);
-    if (alone || !leads || now_us >= n->hand_over_until_us)
+    if (!leads || now_us >= n->hand_over_until_us)
         close_driver(n);
 }
 

@@ -175,8 +175,8 @@ bool raft_driver_change(struct raft_driver *driver, const struct raft_net_change
 /* Hands leadership to this voter, or asks the leader to; call it again until that one leads. */
 void raft_driver_transfer(struct raft_driver *driver, raft_id to);
 
-/* Hands leadership to the healthiest voter; a no-op on a node that does not lead. */
-void raft_driver_hand_over(struct raft_driver *driver);
+/* Asks the healthiest voter to lead; false: this node does not lead, or no other voter is there. */
+bool raft_driver_hand_over(struct raft_driver *driver);
 
 /* Becomes known to the cluster through any of `addresses`; as raft_net_join_start(). */
 void raft_driver_join(struct raft_driver *driver, const char *addresses,

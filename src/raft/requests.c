@@ -62,17 +62,18 @@ void raft_driver_transfer(struct raft_driver *d, raft_id to)
     raft_driver_step(d, &(struct raft_event){.kind = RAFT_TRANSFER, .transfer = {to}});
 }
 
-void raft_driver_hand_over(struct raft_driver *d)
+bool raft_driver_hand_over(struct raft_driver *d)
 {
     if (raft_role(d->core) != RAFT_LEADER)
-        return;
+        return false;
     const struct raft_config *config = raft_config(d->core, NULL);
     uint64_t now_us = clock_boot_us(), best_match = 0;
     raft_id best = 0;
     for (uint32_t i = 0; i < config->count; i++) {
         const struct raft_member *m = &config->members[i];
         struct raft_peer_status s = raft_peer_status(d->core, m->id, now_us);
-        if (m->id == d->identity.id || !m->voter || s.contact_us > RAFT_DRIVER_ELECTION_US)
+        bool there = raft_net_is_up(d->net, m->id) && s.contact_us <= RAFT_DRIVER_ELECTION_US;
+        if (m->id == d->identity.id || !m->voter || !there)
             continue;
         if (best == 0 || s.match > best_match) {
             best = m->id;
@@ -81,6 +82,7 @@ void raft_driver_hand_over(struct raft_driver *d)
     }
     if (best)
         raft_driver_transfer(d, best);
+    return best != 0;
 }
 
 void raft_driver_join(struct raft_driver *d, const char *addresses,
