@@ -82,8 +82,8 @@ static void start(struct raft *r, const struct raft_event *e)
     for (uint32_t i = 0; i < r->config.count; i++)
         voters += r->config.members[i].voter || r->config.members[i].voter_out;
     if (voters == 1 && membership_is_voter(r, r->options.id))
-        /* There is nobody to wait for, but for the end of what a learner was granted before. */
-        r->election_at_us = r->now_us + (r->config.count > 1 ? r->options.grant_us : 0);
+        /* There is nobody to wait for, but for the end of what others were granted before. */
+        r->election_at_us = r->promise_until_us = r->now_us + r->options.grant_us;
     else
         lease_promise(r, r->options.lease_us); /* what it promised before, it has forgotten */
 }

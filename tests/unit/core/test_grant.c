@@ -312,6 +312,50 @@ static void the_only_voter_starts_behind_the_end(void **state)
     rig_stop(&g);
 }
 
+/* Its log ends with the configuration that 2 has left, which waited for the end of 2's grant. */
+static void the_only_member_left_starts_behind_the_end_too(void **state)
+{
+    (void)state;
+    struct rig g;
+    struct raft_config config = rig_config("v");
+    struct raft_options options = {
+        .id = 1, .lease_us = LEASE_US, .lease = true, .grant_us = GRANT_US};
+    rig_start_with(&g, options, 0, 11, 10, &config);
+    uint64_t started_us = g.now_us;
+    rig_tick(&g, 0);
+    rig_persist(&g);
+    rig_persist(&g);
+    print_message("role %d, commit %d at +%d us\n", (int)raft_role(g.core),
+                  (int)raft_commit_index(g.core), (int)(g.now_us - started_us));
+    assert_int_equal(raft_commit_index(g.core), 10);
+    assert_int_equal(raft_role(g.core), RAFT_FOLLOWER);
+    rig_tick(&g, GRANT_US + GRANT_US / RAFT_CLOCK_DRIFT);
+    rig_persist(&g);
+    assert_int_equal(raft_role(g.core), RAFT_LEADER);
+    rig_stop(&g);
+}
+
+/* A learner, by an entry that did not get to this disk, is a voter. */
+static void nor_does_the_only_voter_elect_a_learner(void **state)
+{
+    (void)state;
+    struct rig g;
+    struct raft_config config = rig_config("vll");
+    struct raft_options options = {
+        .id = 1, .lease_us = LEASE_US, .lease = true, .grant_us = GRANT_US};
+    rig_start_with(&g, options, 0, 10, 10, &config);
+    rig_message(&g, (struct raft_msg){.kind = RAFT_MSG_VOTE,
+                                      .from = 2,
+                                      .term = 2,
+                                      .vote = {.last_index = 11, .last_term = 1}});
+    rig_persist(&g);
+    const struct raft_send *answer = rig_sent(&g, RAFT_MSG_VOTE_REPLY, 2, 0);
+    print_message("vote given: %d\n", (int)raft_vote(g.core));
+    assert_int_equal(raft_vote(g.core), 0);
+    (void)answer;
+    rig_stop(&g);
+}
+
 static void promote(struct rig *g, raft_id id)
 {
     struct raft_event e = {.kind = RAFT_CHANGE, .change = {.kind = RAFT_CHANGE_PROMOTE}};
@@ -505,6 +549,8 @@ int main(void)
         cmocka_unit_test(a_grant_commits_nothing_by_itself),
         cmocka_unit_test(a_deposed_leader_elects_nobody_before_the_end),
         cmocka_unit_test(the_only_voter_starts_behind_the_end),
+        cmocka_unit_test(the_only_member_left_starts_behind_the_end_too),
+        cmocka_unit_test(nor_does_the_only_voter_elect_a_learner),
         cmocka_unit_test(one_configuration_at_most_within_a_grant),
         cmocka_unit_test(a_commit_waits_for_the_one_that_it_needs),
         cmocka_unit_test(the_word_waits_for_the_end),
