@@ -153,7 +153,7 @@ bool lease_promised(const struct raft *r);
 
 /* ---- grant.c ---- */
 uint32_t grant_give(struct raft *r, raft_id to);                /* leader: for how long; 0: none */
-uint32_t grant_again(struct raft *r, const struct progress *p); /* the same, with a new commit */
+uint32_t grant_again(struct raft *r, struct progress *p); /* the same, with a new commit */
 uint64_t grant_commit(const struct raft *r, uint64_t index); /* how much of it may be committed */
 uint64_t grant_next_end_us(const struct raft *r);            /* of those that are out; 0: none is */
 void grant_config_begins(struct raft *r); /* leader: another one is about to be in force */

@@ -46,24 +46,30 @@ enum { LATELY = 10 }; /* times grant_us: so long a member that has asked counts 
 
 /* ---- Leader ---- */
 
-uint32_t grant_give(struct raft *r, raft_id to)
+static uint32_t give(struct raft *r, struct progress *p, uint64_t since_us)
 {
-    int slot = membership_slot(r, to);
-    uint64_t until_us = r->now_us + r->options.grant_us;
+    uint64_t until_us = since_us + r->options.grant_us;
     bool rests = r->commit_index == r->log.last_index;
-    if (slot < 0 || r->options.grant_us == 0 || !rests || r->transfer_to ||
-        r->peers[slot].match < r->log.last_index || until_us > raft_lease_until_us(r))
+    if (until_us <= r->now_us || !rests || r->transfer_to || p->match < r->log.last_index ||
+        until_us > raft_lease_until_us(r))
         return 0;
-    r->peers[slot].granted_until_us = until_us;
+    if (until_us > p->granted_until_us)
+        p->granted_until_us = until_us;
     if (until_us > r->promise_until_us)
         r->promise_until_us = until_us;
     return r->options.grant_us;
 }
 
-uint32_t grant_again(struct raft *r, const struct progress *p)
+uint32_t grant_give(struct raft *r, raft_id to)
+{
+    int slot = membership_slot(r, to);
+    return slot < 0 ? 0 : give(r, &r->peers[slot], r->now_us);
+}
+
+uint32_t grant_again(struct raft *r, struct progress *p)
 {
     uint64_t lately_us = LATELY * (uint64_t)r->options.grant_us;
-    return p->asked_us && r->now_us < p->asked_us + lately_us ? grant_give(r, p->id) : 0;
+    return p->asked_us && r->now_us < p->asked_us + lately_us ? give(r, p, p->progress_us) : 0;
 }
 
 uint64_t grant_commit(const struct raft *r, uint64_t index)

@@ -132,8 +132,7 @@ static void send_heartbeats(struct raft *r, bool all)
         if (peer_is_self(r, p->id))
             continue;
         uint64_t commit = p->match < r->commit_index ? p->match : r->commit_index;
-        bool news = commit > p->commit_told;
-        if (!all && !news)
+        if (!all && commit <= p->commit_told)
             continue;
         p->commit_told = commit;
         effects_send(r,
@@ -143,7 +142,7 @@ static void send_heartbeats(struct raft *r, bool all)
                                         .heartbeat = {.commit = commit,
                                                       .round = r->round,
                                                       .lease_us = lease_wanted_us(r),
-                                                      .grant_us = news ? grant_again(r, p) : 0}},
+                                                      .grant_us = grant_again(r, p)}},
                      0);
     }
 }

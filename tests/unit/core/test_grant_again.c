@@ -92,6 +92,44 @@ static void nothing_is_committed_around_it_then(void **state)
     rig_stop(&g);
 }
 
+static void persist_late(struct rig *g, uint64_t late_us, uint32_t expected)
+{
+    static const uint32_t bytes = 10;
+    lead(g);
+    ask(g, 2);
+    g->now_us += GRANT_US;
+    rig_step(g, (struct raft_event){.kind = RAFT_PROPOSE, .propose = {1, &bytes}});
+    rig_answer(g, 2, true, LAST + 1, 0);
+    g->now_us += late_us;
+    rig_persist(g);
+    assert_int_equal(granted(g, 2, LAST + 1), expected);
+}
+
+/* The member counts from before it acknowledged, so nobody is served by a longer wait. */
+static void the_leader_owes_from_the_acknowledgement(void **state)
+{
+    (void)state;
+    struct rig g;
+    persist_late(&g, GRANT_US / 2, GRANT_US);
+    write_one(&g);
+    rig_answer(&g, 3, true, LAST + 2, 0);
+    assert_int_equal(raft_commit_index(g.core), LAST + 1);
+    rig_tick(&g, GRANT_US / 2);
+    assert_int_equal(raft_commit_index(g.core), LAST + 2);
+    rig_stop(&g);
+}
+
+static void nothing_if_that_was_too_long_ago(void **state)
+{
+    (void)state;
+    struct rig g;
+    persist_late(&g, GRANT_US, 0);
+    write_one(&g);
+    rig_answer(&g, 3, true, LAST + 2, 0);
+    assert_int_equal(raft_commit_index(g.core), LAST + 2);
+    rig_stop(&g);
+}
+
 static void not_while_more_is_on_its_way(void **state)
 {
     (void)state;
@@ -233,6 +271,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_has_asked_is_granted_it_with_the_commit),
         cmocka_unit_test(nothing_is_committed_around_it_then),
+        cmocka_unit_test(the_leader_owes_from_the_acknowledgement),
+        cmocka_unit_test(nothing_if_that_was_too_long_ago),
         cmocka_unit_test(not_while_more_is_on_its_way),
         cmocka_unit_test(not_to_who_asked_long_ago),
         cmocka_unit_test(not_with_a_heartbeat_that_tells_nothing_new),
