@@ -45,7 +45,6 @@ struct raft {
     struct patience disk_patience;
     uint64_t promise_until_us; /* before that nobody gets our vote, save by the leader's word */
     uint64_t granted_until_us; /* before that its own log tells what is committed (grant.c) */
-    uint64_t durable_us;       /* when the log became durable as far as it is, in this life */
     bool leader_lost;          /* its connection broke, and no leader was heard since */
     uint64_t election_at_us;   /* the next pre-vote starts then */
     uint64_t role_since_us;
@@ -152,8 +151,8 @@ void lease_promise(struct raft *r, uint32_t lease_us);
 bool lease_promised(const struct raft *r);
 
 /* ---- grant.c ---- */
-uint32_t grant_give(struct raft *r, raft_id to);                /* leader: for how long; 0: none */
-uint32_t grant_again(struct raft *r, struct progress *p); /* the same, with a new commit */
+uint32_t grant_give(struct raft *r, raft_id to);             /* leader: for how long; 0: none */
+uint32_t grant_again(struct raft *r, struct progress *p);    /* the same, with a new commit */
 uint64_t grant_commit(const struct raft *r, uint64_t index); /* how much of it may be committed */
 uint64_t grant_next_end_us(const struct raft *r);            /* of those that are out; 0: none is */
 void grant_config_begins(struct raft *r); /* leader: another one is about to be in force */

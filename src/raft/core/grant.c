@@ -21,7 +21,9 @@
  *  - the leader's word to a successor, which no lease survives, waits until no grant is out;
  *  - a configuration is committed only once the grants from before it have ended. So a member that
  *    leaves with one in its hand is waited for, and no second configuration begins, whose quorums
- *    need not meet those of the lease any more.
+ *    need not meet those of the lease any more;
+ *  - a voter that starts keeps still for as long as the longest promise, or, the only one, as the
+ *    longest grant, whoever its log says is left to have one.
  * The member counts a quarter less, by its own clock (RAFT_CLOCK_DRIFT); one that shall not trust
  * clocks (options.lease) takes no grant.
  *
@@ -30,15 +32,16 @@
  *
  * A member that reads and writes, or reads what others write, need not ask after each change: for
  * as long as it has asked lately, the heartbeat that tells it of the change's commit grants it as
- * much again. It counts from when its own log was durable up to there, because its acknowledgement,
- * which the leader had before, left later.
+ * much again. The leader counts that from when it got the member's acknowledgement, the member from
+ * when its own log was durable up to there, which was before it left.
  *
  * Counterexample to counting from when the log became durable up to wherever it ends now: the
  * heartbeat waits in a socket, while the next entry comes, is acknowledged and committed. So a
  * member takes it only while its log ends, on the disk, where the heartbeat says.
  *
- * The price: should the member fall silent, a write waits for the end of the grant, once. That is
- * why it is short, and only given while the log rests: nothing is granted under a load of writes.
+ * The price: should the member fall silent, a write waits for the end of the grant, once; if it is
+ * slow, the write after each one that it was granted with. That is why a grant is short, and only
+ * given while the log rests: nothing is granted under a load of writes.
  */
 #include "raft/core/core.h"
 
@@ -116,7 +119,7 @@ void grant_take(struct raft *r, uint64_t since_us, uint32_t grant_us)
 void grant_take_again(struct raft *r, uint64_t commit, uint32_t grant_us)
 {
     if (grant_us != 0 && commit == r->log.durable_index)
-        grant_take(r, r->durable_us, grant_us);
+        grant_take(r, r->log.durable_us, grant_us);
 }
 
 uint64_t raft_grant_until_us(const struct raft *r)

@@ -149,8 +149,10 @@ bool logview_write_done(struct logview *v, uint64_t id, uint64_t now_us)
     bool any = false;
     while (v->write_count > 0 && v->writes[v->write_head].id <= id) {
         const struct logview_write *w = &v->writes[v->write_head];
-        if (w->end_index > v->durable_index)
+        if (w->end_index > v->durable_index) {
             v->durable_index = w->end_index;
+            v->durable_us = now_us;
+        }
         v->durable_write_id = w->id;
         v->write_head = (v->write_head + 1) % LOGVIEW_MAX_WRITES;
         v->write_count--;

@@ -25,6 +25,7 @@ struct logview {
     uint64_t base_term;
     uint64_t last_index;
     uint64_t durable_index;
+    uint64_t durable_us; /* when a write has raised it last; 0: none has since the start */
     struct raft_term_run *runs;
     uint32_t run_capacity;
     uint32_t run_count;

@@ -209,17 +209,6 @@ static void on_lost(struct raft *r, raft_id peer)
     election_on_lost(r, peer);
 }
 
-static void on_persisted(struct raft *r, uint64_t write_id)
-{
-    uint64_t durable_index = r->log.durable_index;
-    disk_learn(r, write_id);
-    if (!logview_write_done(&r->log, write_id, r->now_us))
-        return;
-    if (r->log.durable_index > durable_index)
-        r->durable_us = r->now_us;
-    election_on_durable(r);
-}
-
 static void handle(struct raft *r, const struct raft_event *e)
 {
     switch (e->kind) {
@@ -232,7 +221,9 @@ static void handle(struct raft *r, const struct raft_event *e)
         on_message(r, e->message);
         break;
     case RAFT_PERSISTED:
-        on_persisted(r, e->persisted.write_id);
+        disk_learn(r, e->persisted.write_id);
+        if (logview_write_done(&r->log, e->persisted.write_id, r->now_us))
+            election_on_durable(r);
         break;
     case RAFT_PROPOSE:
         leader_propose(r, e->propose.count, e->propose.bytes, e->propose.reserve);

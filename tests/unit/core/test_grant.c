@@ -321,15 +321,11 @@ static void the_only_member_left_starts_behind_the_end_too(void **state)
     struct raft_options options = {
         .id = 1, .lease_us = LEASE_US, .lease = true, .grant_us = GRANT_US};
     rig_start_with(&g, options, 0, 11, 10, &config);
-    uint64_t started_us = g.now_us;
-    rig_tick(&g, 0);
     rig_persist(&g);
     rig_persist(&g);
-    print_message("role %d, commit %d at +%d us\n", (int)raft_role(g.core),
-                  (int)raft_commit_index(g.core), (int)(g.now_us - started_us));
     assert_int_equal(raft_commit_index(g.core), 10);
-    assert_int_equal(raft_role(g.core), RAFT_FOLLOWER);
-    rig_tick(&g, GRANT_US + GRANT_US / RAFT_CLOCK_DRIFT);
+    assert_int_equal(g.out->wake_at_us, g.now_us + GRANT_US);
+    rig_tick(&g, GRANT_US);
     rig_persist(&g);
     assert_int_equal(raft_role(g.core), RAFT_LEADER);
     rig_stop(&g);
@@ -348,11 +344,7 @@ static void nor_does_the_only_voter_elect_a_learner(void **state)
                                       .from = 2,
                                       .term = 2,
                                       .vote = {.last_index = 11, .last_term = 1}});
-    rig_persist(&g);
-    const struct raft_send *answer = rig_sent(&g, RAFT_MSG_VOTE_REPLY, 2, 0);
-    print_message("vote given: %d\n", (int)raft_vote(g.core));
     assert_int_equal(raft_vote(g.core), 0);
-    (void)answer;
     rig_stop(&g);
 }
 
