@@ -7,7 +7,8 @@
  * that heard its leader within an election timeout refuses (thesis 4.2.3), unless the leader itself
  * asked for the election. A refusal carries the voter's term, or a higher term would never spread
  * among pre-candidates. A broken connection to the leader ends that loyalty at once, but not what
- * was promised for the leader's lease (lease.c).
+ * was promised for the leader's lease (lease.c). Who grants a pre-vote lets the asker go first: all
+ * survivors notice a death together, and would split the vote (give_way()).
  *
  * How long a leader may be silent grows with how long the living have been (patience.h), for its
  * followers as for the leader that waits for a majority's answers. And silence means something only
@@ -143,11 +144,15 @@ static void campaign(struct raft *r, bool transferred)
     ask_all(r, RAFT_MSG_VOTE, r->hard.term, r->hard_write);
 }
 
+static uint64_t soon_us(const struct raft *r)
+{
+    return r->now_us + r->options.heartbeat_us / 2;
+}
+
 /* The others will notice, too, that the leader has died, and their promises end. */
 static void ask_again_soon(struct raft *r)
 {
-    uint32_t pause_us = r->options.heartbeat_us / 2;
-    r->election_at_us = r->now_us + pause_us + random_below(r, pause_us);
+    r->election_at_us = soon_us(r) + random_below(r, r->options.heartbeat_us / 2);
 }
 
 static void pre_campaign(struct raft *r)
@@ -219,6 +224,29 @@ static void answer(struct raft *r, const struct raft_msg *m, bool granted, uint6
                  after_write);
 }
 
+/*
+ * Who grants a pre-vote lets the asker go first. All survivors see a dead leader's connection break
+ * in one moment, and their promises (lease.c) end together: two that ask within one trip over the
+ * network, or while the other's term is on its way to the disk, would both be granted, split the
+ * vote and wait for a whole timeout; where the network is slow, mostly. So a follower puts its own
+ * try off, and of two that ask the one with the older log steps back, or the one with the lower id.
+ * On one connection the other's question comes before its grant, so two survivors of three never
+ * split a vote.
+ *
+ * Ranks among candidates were given up for Raft: a lower one that times out again undoes what the
+ * higher one has reached (thesis 3.4). A pre-vote undoes nothing. Another try soon after a split
+ * vote would: where disks are slow, the votes of who has won may still be on their way to them.
+ */
+static void give_way(struct raft *r, const struct raft_msg *m)
+{
+    bool newer = m->vote.last_term != logview_last_term(&r->log) ||
+                 m->vote.last_index != r->log.last_index; /* since it is not older */
+    if (r->role == RAFT_PRE_CANDIDATE && (newer || m->from > r->options.id))
+        become_follower(r, r->hard.term, 0);
+    else if (r->role == RAFT_FOLLOWER && r->election_at_us < soon_us(r))
+        ask_again_soon(r); /* it may die, or not win for all our grant */
+}
+
 void election_on_vote(struct raft *r, const struct raft_msg *m)
 {
     bool pre = m->kind == RAFT_MSG_PREVOTE;
@@ -228,7 +256,10 @@ void election_on_vote(struct raft *r, const struct raft_msg *m)
         return;
     }
     if (pre) {
-        answer(r, m, up_to_date(r, m), 0);
+        bool grant = up_to_date(r, m);
+        if (grant)
+            give_way(r, m);
+        answer(r, m, grant, 0);
         return;
     }
     if (m->term > r->hard.term)
