@@ -48,6 +48,8 @@ static const char usage[] =
     "                      others; safe if clocks run alike within a quarter (default on)\n"
     "  -o snapshot=ENTRIES how many changes until the next snapshot (default 10000; 0: only when\n"
     "                      .raft/snapshot is written)\n"
+    "  -o spin=on|off      whether this node stays awake between the steps of a change, which\n"
+    "                      makes it faster; off where processor time is rationed (default on)\n"
     "  -o special=visible|hidden\n"
     "                      whether a listing shows .status and .leader (default visible)\n"
     "  -o …                FUSE's own mount options (allow_other, ro, fsname=…)\n"
@@ -124,6 +126,8 @@ static int mount_option(struct options *o, const char *option)
                           "local");
     if (strncmp(option, "lease=", 6) == 0)
         return set_choice(&o->node.no_lease, "lease", option + 6, "on", "off");
+    if (strncmp(option, "spin=", 5) == 0)
+        return set_choice(&o->node.no_spin, "spin", option + 5, "on", "off");
     if (strncmp(option, "special=", 8) == 0)
         return set_choice(&o->node.special_hidden, "special", option + 8, "visible", "hidden");
     return pass_to_fuse(option);

@@ -12,18 +12,17 @@
  * node that it passes. Only where nothing else is on its way. Under load it is left to the loop,
  * because what comes together during one turn of its leaves in one message and one write.
  *
- * uv_run() is told not to wait, and poll(2) on the loop's own descriptor does the waiting (as a
- * loop is embedded in another). libuv then has nothing going on while somebody else has the turn,
- * and what he starts is noticed: where it would end the wait earlier than the loop's thread thinks,
- * that is woken. What uv_run() itself came to is sent before the wait once more: since libuv 1.45
- * timers are the last that it runs, behind the prepare and check handles that would have sent it.
+ * uv_run() is told not to wait, and the loop's own descriptor is waited for instead (as a loop is
+ * embedded in another), asleep or not (spin.h). libuv then has nothing going on while somebody else
+ * has the turn, and what he starts is noticed: where it would end the wait earlier than the loop's
+ * thread thinks, that is woken. What uv_run() itself came to is sent before the wait once more:
+ * since libuv 1.45 timers are the last that it runs, behind the prepare and check handles that
+ * would have sent it.
  *
  * Wherever else "the loop" or "the loop's thread" is named, it is whoever has the turn. Others only
  * ever try for it, and never wait: so he may call `done` of a request, which may bring the next
  * one.
  */
-#include <poll.h>
-
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/thread.h"
@@ -142,15 +141,26 @@ static bool oversleeps(struct node *n)
     return next_ms < n->waits_until_ms && n->waits_until_ms - next_ms > LATE_MS;
 }
 
+/* For after a commit that somebody has waited for this node about, there may soon be another. */
+static void stay_awake(struct node *n)
+{
+    uint64_t commit_index = raft_driver_commit_index(n->driver);
+    bool news = commit_index != n->seen_commit_index;
+    n->seen_commit_index = commit_index;
+    if (news && !n->options->no_spin &&
+        (raft_driver_votes(n->driver) || changes_pending(n->changes)))
+        spin_stay_awake(&n->spin);
+}
+
 /* Holding the turn, which others may have meanwhile. */
 static void wait_for_event(struct node *n)
 {
-    struct pollfd events = {.fd = uv_backend_fd(&n->loop), .events = POLLIN};
     raft_driver_flush(n->driver);
+    stay_awake(n);
     int in_ms = uv_backend_timeout(&n->loop);
     n->waits_until_ms = next_turn_ms(n);
     pthread_mutex_unlock(&n->turn);
-    poll(&events, 1, in_ms);
+    spin_wait(&n->spin, uv_backend_fd(&n->loop), in_ms);
     pthread_mutex_lock(&n->turn);
 }
 

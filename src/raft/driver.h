@@ -239,6 +239,7 @@ bool raft_driver_snapshot_piece(struct raft_driver *driver, raft_id to,
 
 raft_id raft_driver_leader(const struct raft_driver *driver);
 bool raft_driver_leads(const struct raft_driver *driver);
+bool raft_driver_votes(const struct raft_driver *driver);
 uint64_t raft_driver_commit_index(const struct raft_driver *driver);
 
 /* A copy of what .status shows; any thread, waits at most for one raft_step(). */

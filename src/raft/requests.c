@@ -122,6 +122,12 @@ raft_id raft_driver_leader(const struct raft_driver *d)
     return raft_leader(d->core);
 }
 
+bool raft_driver_votes(const struct raft_driver *d)
+{
+    const struct raft_member *self = raft_config_find(raft_config(d->core, NULL), d->identity.id);
+    return self && self->voter;
+}
+
 bool raft_driver_leads(const struct raft_driver *d)
 {
     return raft_role(d->core) == RAFT_LEADER;
