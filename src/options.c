@@ -48,7 +48,7 @@ static const char usage[] =
     "                      others; safe if clocks run alike within a quarter (default on)\n"
     "  -o snapshot=ENTRIES how many changes until the next snapshot (default 10000; 0: only when\n"
     "                      .raft/snapshot is written)\n"
-    "  -o spin=on|off      whether this node stays awake between the steps of a change, which\n"
+    "  -o spin=on|off      whether this node stays awake between the steps of a request, which\n"
     "                      makes it faster; off where processor time is rationed (default on)\n"
     "  -o special=visible|hidden\n"
     "                      whether a listing shows .status and .leader (default visible)\n"

@@ -4,8 +4,9 @@
  *
  * The opening thread answers INIT itself, so that the mount serves when mount_open() returns. Then
  * a few workers read requests. Each sleeps in read(2) itself, which is one system call a request
- * and wakes one worker; an epoll in front of it would cost three more calls. To leave, they are
- * sent a signal that does nothing but interrupt that read.
+ * and wakes one worker; an epoll in front of it would cost three more calls. Behind a request, and
+ * open(2) alone is three of them, it looks out for the next one before it sleeps. To leave, they
+ * are sent a signal that does nothing but interrupt that read.
  *
  * The end, in this order, so that a caller always gets an answer and nothing is lost:
  *
@@ -31,6 +32,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/report.h"
+#include "base/spin.h"
 #include "base/thread.h"
 #include "fuse/deferred.h"
 #include "fuse/handle.h"
@@ -41,6 +43,8 @@
 
 enum {
     DEFAULT_WORKERS = 4,
+    CROWDED_US = 20 * 1000,
+    LOOK_US = 60, /* from an answer to the caller's next request */
     OPTIONS_BYTES = 4096,
     INIT_WAIT_MS = 10 * 1000,
     /* RELEASE is a background request: it must not queue behind readahead. */
@@ -146,9 +150,14 @@ static void *worker(void *arg)
 {
     struct mount *m = arg;
     struct fuse_buf buf = {0};
+    uint64_t asleep_until_us = 0;
     bool alive = true;
-    while (alive && !m->leaving)
+    while (alive && !m->leaving) {
         alive = serve(m, &buf);
+        if (alive && !m->no_spin && clock_mono_us() >= asleep_until_us &&
+            spin_look(fuse_session_fd(m->session), LOOK_US) == SPIN_CROWDED)
+            asleep_until_us = clock_mono_us() + CROWDED_US;
+    }
     free(buf.mem); /* libfuse's malloc */
     if (!alive)
         session_gone(m);
@@ -289,6 +298,7 @@ static struct mount *new_mount(const struct mount_options *options)
     m->backend = options->backend;
     m->store = options->backend->store;
     m->special_hidden = options->special_hidden;
+    m->no_spin = options->no_spin;
     m->owner_uid = geteuid();
     m->owner_gid = getegid();
     m->mounted_ns = (int64_t)clock_real_ns();

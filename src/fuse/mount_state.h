@@ -63,6 +63,7 @@ struct mount {
 
     struct fuse_session *session; /* from here on: mount.c's own */
     char *mountpoint;
+    bool no_spin;
     pthread_t *workers;
     unsigned worker_count;
     atomic_bool leaving; /* the workers shall leave */

@@ -9,6 +9,7 @@
 
 #include <uv.h>
 
+#include "base/spin.h"
 #include "fuse/mount.h"
 #include "node/applier.h"
 #include "node/barriers.h"
@@ -22,7 +23,6 @@
 #include "node/node.h"
 #include "node/serving.h"
 #include "node/snapshots.h"
-#include "node/spin.h"
 
 enum { NODE_PATH_BYTES = 4096 };
 
@@ -41,8 +41,9 @@ struct node {
     uv_async_t wake;
     uv_timer_t housekeeping;
     pthread_t loop_thread;
-    struct spin spin; /* of the loop's thread */
     uint64_t seen_commit_index;
+    uint64_t awake_until_us;
+    uint64_t asleep_until_us;
     uint64_t waits_until_ms; /* the loop's thread, if nothing happens; on the loop's clock */
     bool loop_ended;         /* it holds nothing of the driver's any more */
 

@@ -183,6 +183,7 @@ static int open_mount(struct node *n, const struct backend *backend)
                                     .fuse_options = n->options->fuse_options,
                                     .cache_names = n->options->local_reads,
                                     .special_hidden = n->options->special_hidden,
+                                    .no_spin = n->options->no_spin,
                                     .backend = backend,
                                     .on_unmounted = on_unmounted,
                                     .ctx = n};

@@ -23,7 +23,7 @@ struct node_options {
     bool local_reads; /* consistency=local */
     bool special_hidden;
     bool no_lease; /* the leader asks the others before each read */
-    bool no_spin;  /* the loop sleeps whenever it waits (spin.h) */
+    bool no_spin;  /* its threads sleep whenever they wait (base/spin.h) */
     uint32_t timeout_ms;
     uint64_t snapshot_entries; /* applied until the next snapshot; 0: none by itself */
 };

@@ -13,16 +13,18 @@
  * because what comes together during one turn of its leaves in one message and one write.
  *
  * uv_run() is told not to wait, and the loop's own descriptor is waited for instead (as a loop is
- * embedded in another), asleep or not (spin.h). libuv then has nothing going on while somebody else
- * has the turn, and what he starts is noticed: where it would end the wait earlier than the loop's
- * thread thinks, that is woken. What uv_run() itself came to is sent before the wait once more:
- * since libuv 1.45 timers are the last that it runs, behind the prepare and check handles that
- * would have sent it.
+ * embedded in another), at first awake, then asleep. libuv then has nothing going on while somebody
+ * else has the turn, and what he starts is noticed: where it would end the wait earlier than the
+ * loop's thread thinks, that is woken. What uv_run() itself came to is sent before the wait once
+ * more: since libuv 1.45 timers are the last that it runs, behind the prepare and check handles
+ * that would have sent it.
  *
  * Wherever else "the loop" or "the loop's thread" is named, it is whoever has the turn. Others only
  * ever try for it, and never wait: so he may call `done` of a request, which may bring the next
  * one.
  */
+#include <poll.h>
+
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/thread.h"
@@ -32,6 +34,9 @@
 enum {
     HOUSEKEEPING_MS = 50, /* only while something waits */
     HAND_OVER_MS = 1500,
+    AWAKE_US = 1000, /* from one change to the next of a client that does nothing else */
+    LOOK_US = 200,   /* for a disk */
+    CROWDED_US = 500 * 1000,
     LATE_MS = 2, /* a timer may be: less than what a needless wake-up would cost others */
 };
 
@@ -141,27 +146,37 @@ static bool oversleeps(struct node *n)
     return next_ms < n->waits_until_ms && n->waits_until_ms - next_ms > LATE_MS;
 }
 
-/* For after a commit that somebody has waited for this node about, there may soon be another. */
-static void stay_awake(struct node *n)
+/*
+ * A change has five waits, of up to LOOK_US, in which something will come soon. So for a moment
+ * after a commit that somebody has waited for this node about, the loop's thread looks out for it.
+ */
+static bool is_awake(struct node *n)
 {
-    uint64_t commit_index = raft_driver_commit_index(n->driver);
-    bool news = commit_index != n->seen_commit_index;
-    n->seen_commit_index = commit_index;
-    if (news && !n->options->no_spin &&
+    uint64_t commit_index = raft_driver_commit_index(n->driver), now_us = clock_mono_us();
+    if (n->options->no_spin)
+        return false;
+    if (commit_index != n->seen_commit_index &&
         (raft_driver_votes(n->driver) || changes_pending(n->changes)))
-        spin_stay_awake(&n->spin);
+        n->awake_until_us = now_us + AWAKE_US;
+    n->seen_commit_index = commit_index;
+    return now_us >= n->asleep_until_us && now_us < n->awake_until_us;
 }
 
 /* Holding the turn, which others may have meanwhile. */
 static void wait_for_event(struct node *n)
 {
+    struct pollfd events = {.fd = uv_backend_fd(&n->loop), .events = POLLIN};
     raft_driver_flush(n->driver);
-    stay_awake(n);
+    bool awake = is_awake(n);
     int in_ms = uv_backend_timeout(&n->loop);
     n->waits_until_ms = next_turn_ms(n);
     pthread_mutex_unlock(&n->turn);
-    spin_wait(&n->spin, uv_backend_fd(&n->loop), in_ms);
+    enum spin_seen seen = awake && in_ms != 0 ? spin_look(events.fd, LOOK_US) : SPIN_NOTHING;
+    if (seen == SPIN_NOTHING || seen == SPIN_CROWDED)
+        poll(&events, 1, in_ms);
     pthread_mutex_lock(&n->turn);
+    if (seen == SPIN_CROWDED || seen == SPIN_LATE)
+        n->asleep_until_us = clock_mono_us() + CROWDED_US;
 }
 
 static void *run_loop(void *arg)

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/spin.h"
+
+#include <poll.h>
+#include <sched.h>
+
+#include "base/clock.h"
+
+enum { CROWDED_US = 2000 }; /* so long a yield is somebody's time slice, not a moment's work */
+
+enum spin_seen spin_look(int fd, uint32_t for_us)
+{
+    struct pollfd events = {.fd = fd, .events = POLLIN};
+    uint64_t now_us = clock_mono_us(), end_us = now_us + for_us;
+    while (now_us < end_us) {
+        if (poll(&events, 1, 0) != 0)
+            return SPIN_READABLE;
+        sched_yield();
+        uint64_t back_us = clock_mono_us();
+        if (back_us > now_us + CROWDED_US)
+            return poll(&events, 1, 0) != 0 ? SPIN_LATE : SPIN_CROWDED;
+        now_us = back_us;
+    }
+    return SPIN_NOTHING;
+}
