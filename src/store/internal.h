@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "store/cache.h"
 #include "store/checkpoint.h"
 #include "store/orphans.h"
 #include "store/readers.h"
@@ -20,6 +21,7 @@ struct store {
     struct readers *readers;
     struct checkpoint *checkpoint;
     struct orphans *orphans;
+    struct cache *cache;
 
     /* What the last batch left: the apply thread writes it, everybody reads it. */
     pthread_mutex_t published_lock;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Queries: one read transaction each, on a connection of the pool. SQLite's write-ahead log gives
- * each of them the state after some whole batch, and at least the one that was published last.
+ * Queries: names and attributes from the cache (cache.h), if they are there; all else by one read
+ * transaction, on a connection of the pool. SQLite's write-ahead log gives each of them the state
+ * after some whole batch, and at least the one that was published last.
  */
 #include <errno.h>
 #include <string.h>
@@ -78,15 +79,24 @@ int store_lookup(struct store *s, uint64_t parent, const char *name, size_t name
                  struct store_attr *attr)
 {
     int error;
+    uint64_t turn = cache_turn(s->cache);
+    if (cache_find_name(s->cache, turn, parent, name, name_bytes, attr))
+        return 0;
     struct sql *sql = begin(s, &error);
     if (!sql)
         return error;
-    return end(s, sql, lookup(sql, parent, name, name_bytes, attr));
+    int status = end(s, sql, lookup(sql, parent, name, name_bytes, attr));
+    if (status == 0 && !is_dots(name, name_bytes))
+        cache_learn_name(s->cache, turn, parent, name, name_bytes, attr);
+    return status;
 }
 
 int store_getattr(struct store *s, uint64_t ino, struct store_attr *attr)
 {
     int error;
+    uint64_t turn = cache_turn(s->cache);
+    if (cache_find(s->cache, turn, ino, attr))
+        return 0;
     struct sql *sql = begin(s, &error);
     if (!sql)
         return error;
@@ -95,6 +105,8 @@ int store_getattr(struct store *s, uint64_t ino, struct store_attr *attr)
     if (found)
         *attr = inode.attr;
     error = end(s, sql, 0);
+    if (error == 0 && found)
+        cache_learn(s->cache, turn, attr);
     if (error || found)
         return error;
     return orphans_getattr(s->orphans, ino, attr) ? 0 : -ESTALE;

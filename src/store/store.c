@@ -154,6 +154,7 @@ int store_open(const struct store_options *options, struct store **out, char why
     pthread_mutex_init(&s->published_lock, NULL);
     pthread_mutex_init(&s->copy_lock, NULL);
     pthread_cond_init(&s->copy_changed, NULL);
+    s->cache = cache_open();
     snprintf(s->path, sizeof(s->path), "%s/store.db", options->dir);
     error = open_writer(s, why);
     if (error == 0)
@@ -170,6 +171,7 @@ void store_close(struct store *s)
 {
     readers_close(s->readers);
     checkpoint_close(s->checkpoint);
+    cache_close(s->cache);
     orphans_close(s->orphans);
     if (s->writer.db)
         sql_close(&s->writer);
@@ -252,7 +254,7 @@ int store_apply(struct store *s, const struct store_entry *entries, uint32_t cou
                     .state = s->published,
                     .sessions = &s->sessions,
                     .orphans = s->orphans,
-                    .touched = s->options.touched ? &s->touched : NULL,
+                    .touched = &s->touched,
                     .is_open = s->options.is_open,
                     .is_open_ctx = s->options.ctx};
     s->touched.count = 0;
@@ -262,13 +264,15 @@ int store_apply(struct store *s, const struct store_entry *entries, uint32_t cou
         apply_entry(s, &t, &entries[i], &results[i]);
     session_table_save(&s->sessions, &s->writer);
     tree_save_state(&t);
+    cache_end_turn(s->cache);
     int error = sql_end(&s->writer);
+    cache_begin_turn(s->cache, s->touched.items, error ? 0 : s->touched.count);
     if (error) {
         session_table_drop(&s->sessions);
         return error;
     }
     store_publish(s, &t.state);
-    if (s->touched.count)
+    if (s->touched.count && s->options.touched)
         s->options.touched(s->options.ctx, s->touched.items, s->touched.count);
     orphans_settle(s->orphans, s->options.is_open, s->options.ctx);
     checkpoint_grown(s->checkpoint, s->wal_pages);

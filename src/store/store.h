@@ -7,9 +7,9 @@
  * applied the same entries have the same rows, the same inode numbers and the same fingerprint.
  * schema.h shows the tables, apply.h the rules of each command.
  *
- * Threads: store_apply() on one thread (the apply thread). Queries on any thread, each on a
- * connection of its own from a small pool, always on the last applied batch; they never wait for
- * store_apply(), nor it for them.
+ * Threads: store_apply() on one thread (the apply thread). Queries on any thread, from memory or
+ * each on a connection of its own from a small pool, always on the last applied batch; they never
+ * wait for store_apply(), nor it for them.
  *
  * Errors are negative errno. -EIO and -EUCLEAN (a page's checksum did not match) have been reported
  * before they are returned.
@@ -56,6 +56,7 @@ struct store_touched {
     uint8_t name_bytes; /* 0: the inode itself */
     uint64_t dir;
     char name[COMMAND_NAME_BYTES + 1];
+    struct store_attr attr; /* the inode's, as the batch leaves it; ino 0: gone, or not known */
 };
 
 struct store_options {

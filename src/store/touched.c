@@ -17,12 +17,14 @@ static struct store_touched *add(struct touched *t)
 }
 
 /* One command touches an inode's content and its attributes: that is one item. */
-void touched_inode(struct touched *t, uint64_t ino, bool data)
+void touched_inode(struct touched *t, uint64_t ino, const struct store_attr *attr, bool data)
 {
+    static const struct store_attr none;
     for (uint32_t i = 1; i <= LOOK_BACK && i <= t->count; i++) {
         struct store_touched *item = &t->items[t->count - i];
         if (item->ino == ino && item->name_bytes == 0) {
             item->data = item->data || data;
+            item->attr = attr ? *attr : none;
             return;
         }
     }
@@ -30,6 +32,7 @@ void touched_inode(struct touched *t, uint64_t ino, bool data)
     item->ino = ino;
     item->data = data;
     item->name_bytes = 0;
+    item->attr = attr ? *attr : none;
 }
 
 void touched_name(struct touched *t, uint64_t dir, const char *name, uint8_t name_bytes,

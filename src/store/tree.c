@@ -58,10 +58,10 @@ void tree_save_state(struct txn *t)
 
 /* ---- What is touched ---- */
 
-static void touch_inode(struct txn *t, uint64_t ino, bool data)
+static void touch_inode(struct txn *t, uint64_t ino, const struct store_attr *attr, bool data)
 {
     if (t->touched)
-        touched_inode(t->touched, ino, data);
+        touched_inode(t->touched, ino, attr, data);
 }
 
 static void touch_name(struct txn *t, uint64_t dir, struct name name, uint64_t ino, bool added)
@@ -164,6 +164,7 @@ void tree_add(struct txn *t, const struct inode *inode)
 {
     put_inode(t, SQL_INODE_ADD, inode);
     count_inode(t, inode, 1);
+    touch_inode(t, inode->attr.ino, &inode->attr, false);
 }
 
 void tree_update(struct txn *t, const struct inode *before, const struct inode *after)
@@ -173,7 +174,7 @@ void tree_update(struct txn *t, const struct inode *before, const struct inode *
     put_inode(t, same ? SQL_INODE_UPDATE : SQL_INODE_UPDATE_HEAD, after);
     count_inode(t, before, -1);
     count_inode(t, after, 1);
-    touch_inode(t, after->attr.ino, false);
+    touch_inode(t, after->attr.ino, &after->attr, false);
 }
 
 void tree_remove(struct txn *t, const struct inode *inode)
@@ -185,7 +186,7 @@ void tree_remove(struct txn *t, const struct inode *inode)
     sql_bind_u64(t->sql, s, 1, inode->attr.ino);
     sql_run(t->sql, s);
     count_inode(t, inode, -1);
-    touch_inode(t, inode->attr.ino, false);
+    touch_inode(t, inode->attr.ino, NULL, false);
 }
 
 /* ---- Names ---- */
@@ -344,7 +345,7 @@ void tree_write(struct txn *t, struct inode *inode, uint64_t offset, const void 
 {
     struct chunk chunk;
     const uint8_t *from = data;
-    touch_inode(t, inode->attr.ino, true);
+    touch_inode(t, inode->attr.ino, NULL, true);
     while (bytes > 0) {
         size_t at = (size_t)(offset % STORE_CHUNK_BYTES);
         size_t n = STORE_CHUNK_BYTES - at < bytes ? STORE_CHUNK_BYTES - at : bytes;
@@ -369,7 +370,7 @@ static void cut(struct txn *t, struct inode *inode, uint64_t size_bytes)
     uint64_t last = size_bytes / STORE_CHUNK_BYTES;
     size_t kept = (size_t)(size_bytes % STORE_CHUNK_BYTES);
     uint64_t dropped = kept ? last + 1 : last;
-    touch_inode(t, inode->attr.ino, true);
+    touch_inode(t, inode->attr.ino, NULL, true);
     if (dropped == 0)
         inode->head_bytes = 0;
     if (has_body(inode, dropped))
