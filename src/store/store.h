@@ -56,7 +56,7 @@ struct store_touched {
     uint8_t name_bytes; /* 0: the inode itself */
     uint64_t dir;
     char name[COMMAND_NAME_BYTES + 1];
-    struct store_attr attr; /* the inode's, as the batch leaves it; ino 0: gone, or not known */
+    struct store_attr attr; /* of the inode itself, after this touch; ino 0: gone */
 };
 
 struct store_options {
