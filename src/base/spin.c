@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 
-enum { CROWDED_US = 2000 }; /* so long a yield is somebody's time slice, not a moment's work */
+enum { SLICE_US = 2000 }; /* a yield that takes so long was somebody's time slice */
 
 enum spin_seen spin_look(int fd, uint32_t for_us)
 {
@@ -17,7 +17,7 @@ enum spin_seen spin_look(int fd, uint32_t for_us)
             return SPIN_READABLE;
         sched_yield();
         uint64_t back_us = clock_mono_us();
-        if (back_us > now_us + CROWDED_US)
+        if (back_us > now_us + SLICE_US)
             return poll(&events, 1, 0) != 0 ? SPIN_LATE : SPIN_CROWDED;
         now_us = back_us;
     }

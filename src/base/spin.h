@@ -23,7 +23,7 @@ enum spin_seen {
     SPIN_NOTHING,
     SPIN_READABLE, /* or an error */
     SPIN_LATE,     /* likewise, but somebody had the processor for a time slice meanwhile */
-    SPIN_CROWDED,  /* somebody had, and still nothing has come */
+    SPIN_CROWDED,  /* somebody had it, or this thread was stopped, and nothing has come */
 };
 
 /* Looks for for_us at most whether the descriptor is readable. */

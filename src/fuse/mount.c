@@ -4,9 +4,9 @@
  *
  * The opening thread answers INIT itself, so that the mount serves when mount_open() returns. Then
  * a few workers read requests. Each sleeps in read(2) itself, which is one system call a request
- * and wakes one worker; an epoll in front of it would cost three more calls. Behind a request, and
- * open(2) alone is three of them, it looks out for the next one before it sleeps. To leave, they
- * are sent a signal that does nothing but interrupt that read.
+ * and wakes one worker; an epoll in front of it would cost three more calls. After a request it
+ * first looks out for the next one, since open(2) alone is three. To leave, they are sent a signal
+ * that does nothing but interrupt that read.
  *
  * The end, in this order, so that a caller always gets an answer and nothing is lost:
  *
@@ -43,8 +43,8 @@
 
 enum {
     DEFAULT_WORKERS = 4,
-    CROWDED_US = 20 * 1000,
-    LOOK_US = 60, /* from an answer to the caller's next request */
+    ASLEEP_US = 20 * 1000, /* where the processors are crowded */
+    LOOK_US = 60,          /* from an answer to the caller's next request */
     OPTIONS_BYTES = 4096,
     INIT_WAIT_MS = 10 * 1000,
     /* RELEASE is a background request: it must not queue behind readahead. */
@@ -156,7 +156,7 @@ static void *worker(void *arg)
         alive = serve(m, &buf);
         if (alive && !m->no_spin && clock_mono_us() >= asleep_until_us &&
             spin_look(fuse_session_fd(m->session), LOOK_US) == SPIN_CROWDED)
-            asleep_until_us = clock_mono_us() + CROWDED_US;
+            asleep_until_us = clock_mono_us() + ASLEEP_US;
     }
     free(buf.mem); /* libfuse's malloc */
     if (!alive)

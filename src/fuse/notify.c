@@ -133,10 +133,16 @@ static bool is_root(const struct store_touched *item)
     return item->ino == STORE_ROOT_INO && item->name_bytes == 0;
 }
 
+/* Nobody has been told of a new inode. */
+static bool is_unknown(const struct store_touched *item)
+{
+    return item->name_bytes == 0 && item->added && !item->data;
+}
+
 /* Without cached names only the pages of open files matter. The root has none. */
 static bool matters(struct mount *m, const struct store_touched *item)
 {
-    if (is_root(item))
+    if (is_root(item) || is_unknown(item))
         return false;
     if (m->notifier.caches_names)
         return true;

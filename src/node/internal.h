@@ -9,7 +9,6 @@
 
 #include <uv.h>
 
-#include "base/spin.h"
 #include "fuse/mount.h"
 #include "node/applier.h"
 #include "node/barriers.h"
@@ -41,7 +40,7 @@ struct node {
     uv_async_t wake;
     uv_timer_t housekeeping;
     pthread_t loop_thread;
-    uint64_t seen_commit_index;
+    uint64_t seen_commit_index; /* its thread looks out, or not, for a while after each commit */
     uint64_t awake_until_us;
     uint64_t asleep_until_us;
     uint64_t waits_until_ms; /* the loop's thread, if nothing happens; on the loop's clock */

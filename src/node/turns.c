@@ -27,6 +27,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "base/spin.h"
 #include "base/thread.h"
 #include "node/alarm.h"
 #include "node/internal.h"
@@ -34,9 +35,9 @@
 enum {
     HOUSEKEEPING_MS = 50, /* only while something waits */
     HAND_OVER_MS = 1500,
-    AWAKE_US = 1000, /* from one change to the next of a client that does nothing else */
-    LOOK_US = 200,   /* for a disk */
-    CROWDED_US = 500 * 1000,
+    AWAKE_US = 1000,        /* from one change to the next of a client that does nothing else */
+    LOOK_US = 200,          /* for a disk */
+    ASLEEP_US = 500 * 1000, /* where the processors are crowded */
     LATE_MS = 2, /* a timer may be: less than what a needless wake-up would cost others */
 };
 
@@ -146,23 +147,30 @@ static bool oversleeps(struct node *n)
     return next_ms < n->waits_until_ms && n->waits_until_ms - next_ms > LATE_MS;
 }
 
-/*
- * A change has five waits, of up to LOOK_US, in which something will come soon. So for a moment
- * after a commit that somebody has waited for this node about, the loop's thread looks out for it.
+/* Something will come soon, again and again, while others or callers of its own wait for commits.
  */
-static bool is_awake(struct node *n)
+static void note_commit(struct node *n, uint64_t now_us)
 {
-    uint64_t commit_index = raft_driver_commit_index(n->driver), now_us = clock_mono_us();
-    if (n->options->no_spin)
-        return false;
+    uint64_t commit_index = raft_driver_commit_index(n->driver);
     if (commit_index != n->seen_commit_index &&
         (raft_driver_votes(n->driver) || changes_pending(n->changes)))
         n->awake_until_us = now_us + AWAKE_US;
     n->seen_commit_index = commit_index;
+}
+
+static bool is_awake(struct node *n)
+{
+    if (n->options->no_spin)
+        return false;
+    uint64_t now_us = clock_mono_us();
+    note_commit(n, now_us);
     return now_us >= n->asleep_until_us && now_us < n->awake_until_us;
 }
 
-/* Holding the turn, which others may have meanwhile. */
+/*
+ * Holding the turn, which others may have meanwhile. After a crowd timers may be late: they have
+ * their turn before the sleep.
+ */
 static void wait_for_event(struct node *n)
 {
     struct pollfd events = {.fd = uv_backend_fd(&n->loop), .events = POLLIN};
@@ -172,11 +180,11 @@ static void wait_for_event(struct node *n)
     n->waits_until_ms = next_turn_ms(n);
     pthread_mutex_unlock(&n->turn);
     enum spin_seen seen = awake && in_ms != 0 ? spin_look(events.fd, LOOK_US) : SPIN_NOTHING;
-    if (seen == SPIN_NOTHING || seen == SPIN_CROWDED)
+    if (seen == SPIN_NOTHING)
         poll(&events, 1, in_ms);
     pthread_mutex_lock(&n->turn);
-    if (seen == SPIN_CROWDED || seen == SPIN_LATE)
-        n->asleep_until_us = clock_mono_us() + CROWDED_US;
+    if (seen == SPIN_LATE || seen == SPIN_CROWDED)
+        n->asleep_until_us = clock_mono_us() + ASLEEP_US;
 }
 
 static void *run_loop(void *arg)

@@ -28,6 +28,8 @@ struct set {
     union place places[CACHE_WAYS]; /* newest first */
 };
 
+_Static_assert(CACHE_SETS * sizeof(struct set) == 2 << 20, "as cache.h says");
+
 struct cache {
     pthread_mutex_t locks[LOCKS]; /* of the sets with that number modulo LOCKS, in both tables */
     _Atomic(uint64_t) turn;       /* odd: there is none */

@@ -8,9 +8,9 @@
  * has just changed: it puts that here, and whoever writes a key again and again never asks SQLite.
  *
  * A query must be answered as if it had read SQLite at one moment between its call and its return.
- * For that the cache counts turns. A turn is a time in which no batch becomes visible: it ends
- * before a batch commits, and the next one begins when all that the batch has touched is here as it
- * is now. In between there is none, and every query asks SQLite. Hence:
+ * For that the cache counts turns, as a sequence lock does. A turn is a time in which no batch
+ * becomes visible: it ends before a batch commits, and the next one begins when all that the batch
+ * has touched is here as it is now. In between there is none, and every query asks SQLite. Hence:
  *
  * - What is here is what SQLite shows, for as long as a turn lasts.
  * - What was found counts only if the turn is the same before and after. A name leads to an inode

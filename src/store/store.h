@@ -52,7 +52,7 @@ struct store_attr {
 struct store_touched {
     uint64_t ino;       /* the inode touched, or the one that the name stands (stood) for */
     bool data;          /* its content too, not only its attributes */
-    bool added;         /* the name; else it was removed */
+    bool added;         /* the name, else it was removed; of an inode: the batch made it */
     uint8_t name_bytes; /* 0: the inode itself */
     uint64_t dir;
     char name[COMMAND_NAME_BYTES + 1];

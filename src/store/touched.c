@@ -28,11 +28,12 @@ void touched_inode(struct touched *t, uint64_t ino, const struct store_attr *att
             return;
         }
     }
-    struct store_touched *item = add(t);
-    item->ino = ino;
-    item->data = data;
-    item->name_bytes = 0;
-    item->attr = attr ? *attr : none;
+    *add(t) = (struct store_touched){.ino = ino, .data = data, .attr = attr ? *attr : none};
+}
+
+void touched_new_inode(struct touched *t, const struct store_attr *attr)
+{
+    *add(t) = (struct store_touched){.ino = attr->ino, .added = true, .attr = *attr};
 }
 
 void touched_name(struct touched *t, uint64_t dir, const char *name, uint8_t name_bytes,

@@ -18,6 +18,7 @@ struct touched {
 
 /* `attr` as they are now; NULL: the inode is gone, or they are about to change. */
 void touched_inode(struct touched *touched, uint64_t ino, const struct store_attr *attr, bool data);
+void touched_new_inode(struct touched *touched, const struct store_attr *attr);
 void touched_name(struct touched *touched, uint64_t dir, const char *name, uint8_t name_bytes,
                   uint64_t ino, bool added);
 void touched_free(struct touched *touched);

@@ -164,7 +164,8 @@ void tree_add(struct txn *t, const struct inode *inode)
 {
     put_inode(t, SQL_INODE_ADD, inode);
     count_inode(t, inode, 1);
-    touch_inode(t, inode->attr.ino, &inode->attr, false);
+    if (t->touched)
+        touched_new_inode(t->touched, &inode->attr);
 }
 
 void tree_update(struct txn *t, const struct inode *before, const struct inode *after)

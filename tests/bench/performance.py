@@ -181,8 +181,9 @@ def floor(f, judged):
     if None in (floor_us, put, *limits_us):
         return ""
     return f""" An empty filesystem that is asked as often as raftfs and has libraft put each write takes
-{number(floor_us)} us: raftfs takes {times(put, floor_us)} times as long, and the first two bars below
-ask for {times(limits_us[0], floor_us)} and {times(limits_us[1], floor_us)} times as long."""
+{number(floor_us)} us, with threads that sleep whenever they wait: raftfs, whose threads look out for a
+moment first, takes {times(put, floor_us)} times as long, and the first two bars below ask for
+{times(limits_us[0], floor_us)} and {times(limits_us[1], floor_us)} times as long."""
 
 
 def parts_of_a_write(f, judged):
@@ -280,8 +281,8 @@ What bounds it: from {whole(sizes[0])} to {whole(sizes[-1])} keys, {times(sizes[
 many, an overwrite takes {times(put[-1], put[0])} times as long, a new key {times(new[-1], new[0])} times,
 a read {times(get[-1], get[0])} times. Each walks SQLite's trees, whose depth is the logarithm of the
 keys; random keys in a state larger than SQLite's cache add the reading of pages again. Memory grew
-{times(rss[-1], rss[0])} times: the state itself is on disk, what is in memory is that cache. A listing
-and a snapshot go through every key; a restart goes through none, it opens the database where it was and
+{times(rss[-1], rss[0])} times: the state itself is on disk, what is in memory are that cache and one of
+names and attributes, both of a fixed size. A listing and a snapshot go through every key; a restart goes through none, it opens the database where it was and
 applies what the log has behind it."""
 
 
@@ -380,8 +381,9 @@ for a write. The {what_is_full(f, sizes, rate, busy)} Beyond the most, further w
 SCALE = """## Keys
 
 A state of so many keys, in eight directories, 16 bytes each. Overwrites, reads and stats are of random
-keys by one client, reads and stats linearizable and on a follower. "CPU" adds up all nodes and "disk" is
-what reached it, for one overwrite; memory is the largest node's; "list" reads every name.
+keys by one client, reads and stats linearizable and on a follower. "CPU" adds up all nodes, and counts
+the time in which they look out for what comes next, which is time that nobody else wanted; "disk" is what
+reached it, for one overwrite; memory is the largest node's; "list" reads every name.
 
 {keys}
 

@@ -33,6 +33,7 @@ def fails(argv, status, *words, lines=1):
     (["-id", "n" * 100], "-id"),
     (["-o", "timeout=soon"], "timeout"),
     (["-o", "consistency=maybe"], "consistency"),
+    (["-o", "spin=maybe"], "spin"),
     (["-o", "nonsense"], "nonsense"),
     (["-o", "allow_other,special"], "special"),
     (["-o", "max_read=many"], "max_read=many"),

@@ -30,13 +30,15 @@ def test_three_commands_form_a_cluster(three):
     assert len({node.status()["cluster"] for node in three.nodes}) == 1
 
 
-def test_a_write_on_any_node_is_read_on_all(three):
-    for i, writer in enumerate(three.nodes):
+@pytest.mark.parametrize("options", [[], ["-o", "spin=off,lease=off"]])
+def test_a_write_on_any_node_is_read_on_all(cluster, options):
+    cluster.start(3, options=options)
+    for i, writer in enumerate(cluster.nodes):
         writer.write(f"key{i}", f"value {i}\n")
-        for reader in three.nodes:
+        for reader in cluster.nodes:
             assert reader.read(f"key{i}") == f"value {i}\n"
             assert f"key{i}" in os.listdir(reader.mount)
-    three.wait_equal()
+    cluster.wait_equal()
 
 
 def test_the_leader_dies_and_comes_back(three):

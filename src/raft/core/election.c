@@ -242,7 +242,8 @@ static void give_way(struct raft *r, const struct raft_msg *m)
     bool newer = m->vote.last_term != logview_last_term(&r->log) ||
                  m->vote.last_index != r->log.last_index; /* since it is not older */
     if (r->role == RAFT_PRE_CANDIDATE && (newer || m->from > r->options.id))
-        become_follower(r, r->hard.term, 0);
+        become_follower(r, r->hard.term,
+                        0); /* for a whole timeout: the other one is about to win */
     else if (r->role == RAFT_FOLLOWER && r->election_at_us < soon_us(r))
         ask_again_soon(r); /* it may die, or not win for all our grant */
 }

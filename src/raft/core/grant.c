@@ -22,8 +22,8 @@
  *  - a configuration is committed only once the grants from before it have ended. So a member that
  *    leaves with one in its hand is waited for, and no second configuration begins, whose quorums
  *    need not meet those of the lease any more;
- *  - a voter that starts keeps still for as long as the longest promise, or, the only one, as the
- *    longest grant, whoever its log says is left to have one.
+ *  - a voter that starts keeps still for as long as the longest promise. The only voter owes nobody
+ *    one, but keeps still for the longest grant, whoever its log says is left to have one.
  * The member counts a quarter less, by its own clock (RAFT_CLOCK_DRIFT); one that shall not trust
  * clocks (options.lease) takes no grant.
  *

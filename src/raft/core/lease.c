@@ -24,7 +24,8 @@
  * it is given, this leader has no lease for the rest of its term.
  *
  * Configurations need no care, since two that can both be in force have intersecting quorums; but a
- * leader that is no voter any more has no lease: the only voter left starts without keeping still.
+ * leader that is no voter any more has no lease: the only voter left keeps still for none when it
+ * starts, only for a grant (grant.c).
  */
 #include "raft/core/core.h"
 
