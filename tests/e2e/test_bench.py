@@ -249,7 +249,7 @@ def test_the_page_is_made_of_what_was_measured(top, no_plots):
     assert "2 cores of abacus" in text and "16 of 17 are met" in text
     assert "| overwrite 16 B, one client, leader, p50 | 450 us | etcd's put: 1000 | 0.45 |" in text
     assert "| ≤ 0.45 | pass |" in text and "| ≤ 1 | pass |" in text
-    assert "raftfs takes 0.45 times as long, and the first two bars below ask for 0.45 and 1 times " \
+    assert "first, takes 0.45 times as long, and the first two bars below ask for 0.45 and 1 times " \
         "as long" in " ".join(text.split())
     rows = [line.split("|")[1].strip() for line in text.split("## Writers")[1].splitlines()
             if line.startswith("|")][2:]
