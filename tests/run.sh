@@ -67,7 +67,7 @@ run_e2e() {
     echo "== end-to-end tests, sanitizer: $1"
     build_with "$1"
     rm -f "$report".xml "$report"-again.xml
-    local pytest=(/usr/bin/python3 -m pytest tests/e2e -o "cache_dir=build/$1/pytest")
+    local pytest=(/usr/bin/python3 -m pytest tests/e2e -o "cache_dir=$PWD/build/$1/pytest")
     RAFTFS=$PWD/build/$1/src/raftfs "${pytest[@]}" --junitxml="$report.xml" ||
         RAFTFS=$PWD/build/$1/src/raftfs "${pytest[@]}" --last-failed --last-failed-no-failures none \
             --junitxml="$report-again.xml" || true
