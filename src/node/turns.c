@@ -147,8 +147,7 @@ static bool oversleeps(struct node *n)
     return next_ms < n->waits_until_ms && n->waits_until_ms - next_ms > LATE_MS;
 }
 
-/* Something will come soon, again and again, while others or callers of its own wait for commits.
- */
+/* While others, or callers of its own, wait for commits, something will come soon. */
 static void note_commit(struct node *n, uint64_t now_us)
 {
     uint64_t commit_index = raft_driver_commit_index(n->driver);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A grant that comes with a commit (test_grant.c and test_granted.c are of one that comes with an
- * answer). */
+/* A grant that comes with a commit; test_grant.c and test_granted.c are of one with an answer. */
 #include "rig.h"
 
 enum {
