@@ -2,7 +2,8 @@
 /*
  * Queries: names and attributes from the cache (cache.h), if they are there; all else by one read
  * transaction, on a connection of the pool. SQLite's write-ahead log gives each of them the state
- * after some whole batch, and at least the one that was published last.
+ * after some whole batch, and at least the one that was published last. The absence of a name is
+ * SQLite's to say, its directory may come from the cache.
  */
 #include <errno.h>
 #include <string.h>
@@ -38,10 +39,10 @@ static int get_dir(struct sql *sql, uint64_t ino, struct inode *dir)
 
 static bool is_dots(const char *name, size_t bytes)
 {
-    return name[0] == '.' && (bytes == 1 || (bytes == 2 && name[1] == '.'));
+    return (bytes == 1 && name[0] == '.') || (bytes == 2 && name[0] == '.' && name[1] == '.');
 }
 
-/* The usual case: one join. Finding nothing says nothing yet about the parent. */
+/* One join. Finding nothing says nothing yet about the parent. */
 static bool find_child(struct sql *sql, uint64_t parent, const char *name, size_t bytes,
                        struct store_attr *attr)
 {
@@ -58,35 +59,48 @@ static bool find_child(struct sql *sql, uint64_t parent, const char *name, size_
     return found;
 }
 
-static int lookup(struct sql *sql, uint64_t parent, const char *name, size_t bytes,
-                  struct store_attr *attr)
+static int lookup_dots(struct sql *sql, uint64_t dir_ino, size_t bytes, struct store_attr *attr)
 {
     struct inode dir;
-    if (bytes > COMMAND_NAME_BYTES)
-        return -ENAMETOOLONG;
-    if (find_child(sql, parent, name, bytes, attr))
-        return 0;
-    int error = get_dir(sql, parent, &dir);
-    if (error || bytes == 0 || !is_dots(name, bytes))
-        return error ? error : -ENOENT;
-    if (bytes == 2 && !tree_read(sql, dir.dotdot, &dir))
+    int status = get_dir(sql, dir_ino, &dir);
+    if (status == 0 && bytes == 2 && !tree_read(sql, dir.dotdot, &dir))
         return -ESTALE;
-    *attr = dir.attr;
-    return 0;
+    if (status == 0)
+        *attr = dir.attr;
+    return status;
+}
+
+/*
+ * What it comes to that SQLite, asked in `turn` or later, has no such name. That the cache has the
+ * parent means that the turn still lasts: then SQLite was asked in it, too, and as nothing becomes
+ * visible in a turn, would have shown the same parent.
+ */
+static int absence(struct store *s, uint64_t turn, struct sql *sql, uint64_t parent)
+{
+    struct inode dir;
+    if (!cache_find(s->cache, turn, parent, &dir.attr) && !tree_read(sql, parent, &dir))
+        return -ESTALE;
+    return S_ISDIR(dir.attr.mode) ? -ENOENT : -ENOTDIR;
 }
 
 int store_lookup(struct store *s, uint64_t parent, const char *name, size_t name_bytes,
                  struct store_attr *attr)
 {
-    int error;
+    int status;
     uint64_t turn = cache_turn(s->cache);
+    if (name_bytes > COMMAND_NAME_BYTES)
+        return -ENAMETOOLONG;
     if (cache_find_name(s->cache, turn, parent, name, name_bytes, attr))
         return 0;
-    struct sql *sql = begin(s, &error);
+    struct sql *sql = begin(s, &status);
     if (!sql)
-        return error;
-    int status = end(s, sql, lookup(sql, parent, name, name_bytes, attr));
-    if (status == 0 && !is_dots(name, name_bytes))
+        return status;
+    if (is_dots(name, name_bytes))
+        return end(s, sql, lookup_dots(sql, parent, name_bytes, attr));
+    if (!find_child(sql, parent, name, name_bytes, attr))
+        return end(s, sql, absence(s, turn, sql, parent));
+    status = end(s, sql, 0);
+    if (status == 0)
         cache_learn_name(s->cache, turn, parent, name, name_bytes, attr);
     return status;
 }

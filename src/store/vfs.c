@@ -254,17 +254,18 @@ static int wal_flush(sqlite3_file *file)
 static int wal_read(sqlite3_file *file, void *out, int bytes, sqlite3_int64 offset)
 {
     struct vfs_file *f = (struct vfs_file *)file;
-    int rc = wal_flush(file);
-    if (rc == SQLITE_OK)
-        rc = f->system->pMethods->xRead(f->system, out, bytes, offset);
     int64_t frame = wal_frame_of_page(bytes, offset);
-    if (rc != SQLITE_OK || frame < 0 || f->blind ||
-        wal_page_is_good(&f->wal, f->system, frame, out))
+    int rc = wal_flush(file);
+    if (rc != SQLITE_OK)
         return rc;
-    report_error("%s: frame %lld does not match its checksum; the disk has changed it. Stop this "
-                 "node, move its data directory away and let it join again",
-                 f->path, (long long)frame + 1);
-    return SQLITE_IOERR_DATA;
+    if (frame < 0 || f->blind || !wal_is_settled(&f->wal, frame))
+        return f->system->pMethods->xRead(f->system, out, bytes, offset);
+    rc = wal_read_page(f->system, frame, out);
+    if (rc == SQLITE_IOERR_DATA)
+        report_error("%s: frame %lld does not match its checksum; the disk has changed it. Stop "
+                     "this node, move its data directory away and let it join again",
+                     f->path, (long long)frame + 1);
+    return rc;
 }
 
 static int wal_write(sqlite3_file *file, const void *data, int bytes, sqlite3_int64 offset)

@@ -8,6 +8,7 @@ enum {
     HEADER_SUM_AT = 24,
     FRAME_DATABASE_PAGES_AT = 4,
     FRAME_SUM_AT = 16,
+    SUM_BYTES = 8,
     FRAME_SUMMED_BYTES = 8, /* of its header */
 };
 
@@ -99,16 +100,14 @@ void wal_watch_write(struct wal_watch *w, const uint8_t *data, int bytes, int64_
 
 /* ---- Checking ---- */
 
-bool wal_page_is_good(const struct wal_watch *w, sqlite3_file *file, int64_t frame,
-                      const uint8_t *page)
+bool wal_is_settled(const struct wal_watch *w, int64_t frame)
 {
-    if (frame >= w->unsettled)
-        return true;
-    uint8_t before[8], header[WAL_FRAME_HEADER_BYTES];
-    int64_t before_at = frame ? frame_at(frame - 1) + FRAME_SUM_AT : HEADER_SUM_AT;
-    if (file->pMethods->xRead(file, before, sizeof(before), before_at) != SQLITE_OK ||
-        file->pMethods->xRead(file, header, sizeof(header), frame_at(frame)) != SQLITE_OK)
-        return false;
+    return frame < w->unsettled;
+}
+
+/* `before`: the sum that stands in front of the frame. */
+static bool is_good(const uint8_t *before, const uint8_t *header, const uint8_t *page)
+{
     struct sum want = load_sum(header + FRAME_SUM_AT);
     for (int swapped = 0; swapped < 2; swapped++) {
         struct sum sum = add(load_sum(before), header, FRAME_SUMMED_BYTES, swapped);
@@ -117,4 +116,21 @@ bool wal_page_is_good(const struct wal_watch *w, sqlite3_file *file, int64_t fra
             return true;
     }
     return false;
+}
+
+/*
+ * By one call, from the sum in front of the frame to its end. The page of another frame may lie
+ * between, but copying that takes less time than a call for each part.
+ */
+int wal_read_page(sqlite3_file *file, int64_t frame, uint8_t page[VFS_PAGE_BYTES])
+{
+    uint8_t piece[SUM_BYTES + VFS_PAGE_BYTES + WAL_FRAME_BYTES];
+    int64_t from = frame ? frame_at(frame - 1) + FRAME_SUM_AT : HEADER_SUM_AT;
+    int header_at = (int)(frame_at(frame) - from);
+    int rc = file->pMethods->xRead(file, piece, header_at + WAL_FRAME_BYTES, from);
+    if (rc != SQLITE_OK)
+        return rc;
+    const uint8_t *header = piece + header_at;
+    memcpy(page, header + WAL_FRAME_HEADER_BYTES, VFS_PAGE_BYTES);
+    return is_good(piece, header, page) ? SQLITE_OK : SQLITE_IOERR_DATA;
 }

@@ -49,8 +49,10 @@ int64_t wal_frame_of_header(int bytes, int64_t offset);
 /* Whether the frame with this header is the last one of a transaction. */
 bool wal_frame_commits(const uint8_t header[WAL_FRAME_HEADER_BYTES]);
 
-/* Whether the page is what was written to that frame; false also if the sums cannot be read. */
-bool wal_page_is_good(const struct wal_watch *w, sqlite3_file *file, int64_t frame,
-                      const uint8_t *page);
+/* Whether the frame's sum has to be right: it is none of the transaction under way. */
+bool wal_is_settled(const struct wal_watch *w, int64_t frame);
+
+/* Reads the page of a settled frame. SQLITE_IOERR_DATA: it is not what was written there. */
+int wal_read_page(sqlite3_file *file, int64_t frame, uint8_t page[VFS_PAGE_BYTES]);
 
 #endif

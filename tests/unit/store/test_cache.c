@@ -69,6 +69,13 @@ static void check_inode(uint64_t ino)
         assert_memory_equal(&got, &want, sizeof(want));
 }
 
+/* What becomes of a name that is not there. */
+static int true_absence(uint64_t dir)
+{
+    struct store_attr attr = true_attr(dir);
+    return !attr.ino ? -ESTALE : S_ISDIR(attr.mode) ? -ENOENT : -ENOTDIR;
+}
+
 /* Twice: the second answer may come from the first one's having been kept. */
 static void check_name(uint64_t dir, const char *name)
 {
@@ -76,12 +83,25 @@ static void check_name(uint64_t dir, const char *name)
     for (int i = 0; i < 2; i++) {
         struct store_attr got, want = true_attr(ino);
         int status = store_lookup(store, dir, name, strlen(name), &got);
-        assert_int_equal(status, ino ? 0 : true_attr(dir).ino ? -ENOENT : -ESTALE);
+        assert_int_equal(status, ino ? 0 : true_absence(dir));
         if (status == 0)
             assert_memory_equal(&got, &want, sizeof(want));
     }
     if (ino)
         check_inode(ino);
+}
+
+/* Of a directory whose parent is the root. */
+static void check_dots(uint64_t dir)
+{
+    struct store_attr got;
+    int absence = true_absence(dir);
+    for (size_t bytes = 1; bytes <= 2; bytes++) {
+        int status = store_lookup(store, dir, "..", bytes, &got);
+        assert_int_equal(status, absence == -ENOENT ? 0 : absence);
+        if (status == 0)
+            assert_int_equal(got.ino, bytes == 1 ? dir : ROOT);
+    }
 }
 
 static bool is_kept(uint64_t ino)
@@ -161,8 +181,10 @@ static void answers_are_those_of_sqlite(void **state)
             check_inode(dirs[d]);
             for (int n = 0; n < NAMES; n++) {
                 check_name(dirs[d], names[n]);
-                if (before[d][n])
+                if (before[d][n]) {
                     check_inode(before[d][n]);
+                    check_name(before[d][n], "a");
+                }
             }
         }
     }
@@ -244,6 +266,21 @@ static void what_was_read_is_kept(void **state)
     assert_int_equal(store_lookup(store, ROOT, "none", 4, &attr), -ENOENT);
     assert_int_equal(store_lookup(store, ROOT, "", 0, &attr), -ENOENT);
     assert_int_equal(store_getattr(store, 0, &attr), -ESTALE);
+}
+
+/* It costs SQLite's pages of one more table; so what is here counts, as an invented one shows. */
+static void the_parent_of_what_is_absent_is_not_asked_for(void **state)
+{
+    (void)state;
+    struct store_attr attr, dir = {.ino = 999, .mode = S_IFDIR},
+                            file = {.ino = 998, .mode = S_IFREG};
+    assert_int_equal(store_lookup(store, dir.ino, "key", 3, &attr), -ESTALE);
+    cache_learn(store->cache, cache_turn(store->cache), &dir);
+    cache_learn(store->cache, cache_turn(store->cache), &file);
+    assert_int_equal(store_lookup(store, dir.ino, "key", 3, &attr), -ENOENT);
+    assert_int_equal(store_lookup(store, file.ino, "key", 3, &attr), -ENOTDIR);
+    assert_int_equal(store_lookup(store, dir.ino, ".", 1, &attr), -ESTALE);
+    assert_int_equal(store_lookup(store, dir.ino, "..", 2, &attr), -ESTALE);
 }
 
 static void an_orphan_is_not_kept(void **state)
@@ -352,6 +389,37 @@ static void answers_are_those_of_the_moment(void **state)
     }
     assert_int_equal(do_unlink(ROOT, "key", root_user), 0);
     ask_all();
+}
+
+static void ask_beneath(void)
+{
+    check_name(hot, "none");
+    check_name(hot, "a-name-of-48-bytes-which-is-longer-than-any-kept");
+    check_dots(hot);
+}
+
+/* Absence in a directory that comes, takes names and goes, and beneath a file that does. */
+static void a_parent_is_the_one_of_the_moment(void **state)
+{
+    (void)state;
+    watch(ask_beneath, ask_beneath);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(do_mkdir(ROOT, "dir", root_user, 0755), 0);
+        hot = result.attr.ino;
+        assert_true(is_kept(hot));
+        ask_beneath();
+        assert_int_equal(do_put(hot, "none", "1"), 0);
+        ask_beneath();
+        assert_int_equal(do_unlink(hot, "none", root_user), 0);
+        ask_beneath();
+        assert_int_equal(do_rmdir(ROOT, "dir", root_user), 0);
+        ask_beneath();
+        assert_int_equal(do_put(ROOT, "file", "1"), 0);
+        hot = result.attr.ino;
+        ask_beneath();
+        assert_int_equal(do_unlink(ROOT, "file", root_user), 0);
+        ask_beneath();
+    }
 }
 
 static void a_batch_that_fails_changes_nothing(void **state)
@@ -482,9 +550,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_batch_leaves_its_last_state, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_changed_is_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_read_is_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_parent_of_what_is_absent_is_not_asked_for, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(an_orphan_is_not_kept, setup, teardown),
         cmocka_unit_test(places_are_limited),
         cmocka_unit_test_setup_teardown(answers_are_those_of_the_moment, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_parent_is_the_one_of_the_moment, setup, teardown),
         cmocka_unit_test_setup_teardown(a_batch_that_fails_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_read_in_an_earlier_turn_is_not_kept, setup,
                                         teardown),

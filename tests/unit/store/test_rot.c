@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "store/sql.h"
+#include "store/tree.h"
 #include "store/vfs.h"
 
 #define ROOT STORE_ROOT_INO
@@ -98,6 +99,38 @@ static void a_running_store_never_serves_it(void **state)
     }
     assert_true(found > 2 * FILES); /* the rest are older versions of pages */
     assert_int_equal(read_all(), 0);
+}
+
+/* 0 or the error. */
+static int read_state(void)
+{
+    struct sql sql;
+    struct store_state found = {0};
+    assert_int_equal(sql_open(&sql, db_path, SQLITE_OPEN_READONLY), 0);
+    sql_begin(&sql, false);
+    tree_load_state(&sql, &found);
+    int error = sql_end(&sql);
+    sql_close(&sql);
+    if (error == 0)
+        assert_int_equal(found.applied_index, store_applied_index(store));
+    return error;
+}
+
+/* The first frame has no other before it: its sum goes on from that of the log's header. */
+static void the_first_frame_is_checked_with_the_header(void **state)
+{
+    (void)state;
+    enum { HEADER_SUM_AT = 24, FRAMES_AT = 32 };
+    put_files();
+    assert_int_equal(store_sync(store), 0);
+    assert_int_equal(do_put(ROOT, "key0", "d"), 0); /* the log starts over */
+    static const off_t bytes[] = {HEADER_SUM_AT, FRAMES_AT, FRAMES_AT + 16, FRAMES_AT + 24};
+    for (unsigned i = 0; i < sizeof(bytes) / sizeof(bytes[0]); i++) {
+        assert_int_equal(read_state(), 0);
+        flip(bytes[i]);
+        assert_int_equal(read_state(), -EUCLEAN);
+        flip(bytes[i]);
+    }
 }
 
 static void it_is_not_moved_into_the_database(void **state)
@@ -255,6 +288,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, harness_teardown)
         T(the_page_of_sqlites_locks_is_a_hole),
         T(a_running_store_never_serves_it),
+        T(the_first_frame_is_checked_with_the_header),
         T(it_is_not_moved_into_the_database),
         T(a_batch_that_outgrows_the_cache_is_read_back),
         T(old_pages_do_not_hide_new_ones_after_a_crash),
