@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/report.h"
+#include "base/spin.h"
 #include "base/thread.h"
 
 enum {
@@ -18,6 +19,9 @@ enum {
     RECORD_BYTES = 32,             /* about what the log adds to a payload */
     RETRY_MS = 200,
     REPORT_EVERY_US = 60 * 1000 * 1000,
+    LOOK_US = 400,          /* for a commit: a round trip and two disks */
+    ASLEEP_US = 500 * 1000, /* where the processors are crowded */
+    TRIED_US = 20 * 1000,   /* others may wait for SQLite's lock of writers */
 };
 
 struct applier {
@@ -29,13 +33,15 @@ struct applier {
     struct raft_entry *ring;
     uint32_t capacity; /* a power of two */
     uint32_t head;
-    uint32_t count;
-    void (*call)(void *ctx); /* NULL: none waits */
+    _Atomic(uint32_t) count;    /* changes under the lock */
+    struct raft_entry expected; /* index 0: none */
+    void (*call)(void *ctx);    /* NULL: none waits */
     void *call_ctx;
     uint64_t reported_us;
     bool ended; /* nothing is applied any more */
 
-    /* The apply thread's own: one batch. */
+    /* The apply thread's own: one batch, and until when it does not look out for it. */
+    uint64_t asleep_until_us;
     struct raft_entry batch[BATCH_ENTRIES];
     struct store_entry entries[BATCH_ENTRIES];
     struct store_result results[BATCH_ENTRIES];
@@ -88,17 +94,20 @@ static bool is_closing(struct applier *a)
     return closing;
 }
 
+static struct store_entry store_entry(const struct raft_entry *e)
+{
+    return (struct store_entry){.index = e->index,
+                                .term = e->term,
+                                .kind = store_kind(e->kind),
+                                .data = e->payload ? e->payload->data : NULL,
+                                .bytes = e->payload ? e->payload->bytes : 0};
+}
+
 /* 0; -EUCLEAN: the store is damaged; -ECANCELED: closed while it has no room. */
 static int apply_batch(struct applier *a, uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        const struct raft_entry *e = &a->batch[i];
-        a->entries[i] = (struct store_entry){.index = e->index,
-                                             .term = e->term,
-                                             .kind = store_kind(e->kind),
-                                             .data = e->payload ? e->payload->data : NULL,
-                                             .bytes = e->payload ? e->payload->bytes : 0};
-    }
+    for (uint32_t i = 0; i < n; i++)
+        a->entries[i] = store_entry(&a->batch[i]);
     int status;
     while ((status = store_apply(a->options.store, a->entries, n, a->results)) < 0) {
         if (status == -EUCLEAN)
@@ -142,14 +151,72 @@ static void carry_out(struct applier *a, uint32_t n)
         buf_unref(a->batch[i].payload);
 }
 
-/* Under the lock, which it gives up meanwhile. */
+/* ---- Under the lock, which they give up meanwhile ---- */
+
+static void run_batch(struct applier *a)
+{
+    uint32_t n = take_batch(a);
+    pthread_mutex_unlock(&a->lock);
+    carry_out(a, n);
+    pthread_mutex_lock(&a->lock);
+}
+
 static void run_call(struct applier *a)
 {
     void (*call)(void *ctx) = a->call;
     a->call = NULL;
     pthread_mutex_unlock(&a->lock);
+    store_undo(a->options.store);
     call(a->call_ctx);
     pthread_mutex_lock(&a->lock);
+}
+
+static bool is_added(void *ctx)
+{
+    struct applier *a = ctx;
+    return a->count > 0;
+}
+
+static void look_out(struct applier *a)
+{
+    if (a->options.no_spin || clock_mono_us() < a->asleep_until_us)
+        return;
+    enum spin_seen seen = spin_until(is_added, a, LOOK_US);
+    if (seen == SPIN_LATE || seen == SPIN_CROWDED)
+        a->asleep_until_us = clock_mono_us() + ASLEEP_US;
+}
+
+static bool is_idle(const struct applier *a)
+{
+    return a->count == 0 && !a->call && !a->closing && a->expected.index == 0;
+}
+
+/* For the commit of what was tried, but not for long. */
+static void await_commit(struct applier *a)
+{
+    uint64_t until_us = clock_mono_us() + TRIED_US;
+    struct timespec until = {.tv_sec = (time_t)(until_us / 1000000),
+                             .tv_nsec = (long)(until_us % 1000000) * 1000};
+    int status = 0;
+    while (is_idle(a) && status == 0)
+        status = pthread_cond_timedwait(&a->added, &a->lock, &until);
+    if (is_idle(a))
+        store_undo(a->options.store);
+}
+
+static void run_expected(struct applier *a)
+{
+    struct raft_entry e = a->expected;
+    a->expected.index = 0;
+    pthread_mutex_unlock(&a->lock);
+    struct store_entry entry = store_entry(&e);
+    bool tried = !a->ended && store_try(a->options.store, &entry);
+    buf_unref(e.payload);
+    if (tried)
+        look_out(a);
+    pthread_mutex_lock(&a->lock);
+    if (tried)
+        await_commit(a);
 }
 
 static void *apply_thread(void *arg)
@@ -157,20 +224,17 @@ static void *apply_thread(void *arg)
     struct applier *a = arg;
     pthread_mutex_lock(&a->lock);
     while (a->count > 0 || !a->closing) {
-        if (a->count == 0 && a->call) {
+        if (a->count > 0)
+            run_batch(a);
+        else if (a->call)
             run_call(a);
-            continue;
-        }
-        if (a->count == 0) {
+        else if (a->expected.index)
+            run_expected(a);
+        else
             pthread_cond_wait(&a->added, &a->lock);
-            continue;
-        }
-        uint32_t n = take_batch(a);
-        pthread_mutex_unlock(&a->lock);
-        carry_out(a, n);
-        pthread_mutex_lock(&a->lock);
     }
     pthread_mutex_unlock(&a->lock);
+    store_undo(a->options.store);
     return NULL;
 }
 
@@ -181,7 +245,11 @@ struct applier *applier_init(const struct applier_options *options)
     a->capacity = BATCH_ENTRIES;
     a->ring = memory_alloc(a->capacity * sizeof(*a->ring));
     pthread_mutex_init(&a->lock, NULL);
-    pthread_cond_init(&a->added, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&a->added, &attr);
+    pthread_condattr_destroy(&attr);
     thread_start(&a->thread, "apply", apply_thread, a);
     return a;
 }
@@ -209,6 +277,18 @@ void applier_add(struct applier *a, const struct raft_entry *entries, uint32_t c
     pthread_cond_signal(&a->added); /* without the lock, which it would wake up to wait for */
 }
 
+void applier_expect(struct applier *a, const struct raft_entry *entry)
+{
+    pthread_mutex_lock(&a->lock);
+    if (a->expected.index)
+        buf_unref(a->expected.payload);
+    a->expected = *entry;
+    bool idle = a->count == 0;
+    pthread_mutex_unlock(&a->lock);
+    if (idle)
+        pthread_cond_signal(&a->added);
+}
+
 void applier_call(struct applier *a, void (*call)(void *ctx), void *ctx)
 {
     pthread_mutex_lock(&a->lock);
@@ -228,6 +308,8 @@ void applier_close(struct applier *a)
     pthread_join(a->thread, NULL);
     pthread_cond_destroy(&a->added);
     pthread_mutex_destroy(&a->lock);
+    if (a->expected.index)
+        buf_unref(a->expected.payload);
     memory_free(a->ring);
     memory_free(a);
 }

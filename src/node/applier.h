@@ -7,7 +7,10 @@
  * has happened, and this node only learns of it late. Until the node is stopped: then its next life
  * has it from the log.
  *
- * Threads: applier_add() and applier_call() the loop's. on_applied runs on the apply thread.
+ * While it has nothing else to do it tries what is expected to be committed next (store/batch.c),
+ * and then looks out for that a while before it sleeps, as its client waits for both.
+ *
+ * Threads: applier_add(), applier_expect() and applier_call() the loop's. on_applied runs on the apply thread.
  */
 #ifndef RAFTFS_NODE_APPLIER_H
 #define RAFTFS_NODE_APPLIER_H
@@ -19,6 +22,7 @@ struct applier;
 
 struct applier_options {
     struct store *store;
+    bool no_spin; /* never look out */
     void *ctx;
     /*
      * A batch is visible to queries; its entries and their results, then the index reached and what
@@ -35,6 +39,9 @@ struct applier *applier_init(const struct applier_options *options);
 
 /* Entries that follow the last ones without a gap; their references pass over. */
 void applier_add(struct applier *applier, const struct raft_entry *entries, uint32_t count);
+
+/* The entry that is likely to be added next; its reference passes over. */
+void applier_expect(struct applier *applier, const struct raft_entry *entry);
 
 /*
  * Runs `call` on the apply thread once all that was added is applied, unless it is closed before.

@@ -285,14 +285,16 @@ void raft_driver_watch_log(struct raft_driver *d)
     d->log_poll.data = d;
 }
 
-/* What a turn has come to is sent first: others write at the same time. */
+/* What a turn has come to is sent first: others write at the same time; then all apply it. */
 void raft_driver_flush(struct raft_driver *d)
 {
     if (d->closing)
         return; /* the net has sent its last, and may be gone already */
     raft_net_flush(d->net);
-    if (d->core)
+    if (d->core) {
         raft_log_push(d->log);
+        raft_driver_expect(d);
+    }
 }
 
 static void on_before_poll(uv_prepare_t *prepare)

@@ -34,9 +34,13 @@ struct store {
     bool copying;
     _Atomic(bool) installing;
 
-    /* The apply thread's: the write-ahead log's length, sessions, the batch's touches, room for a
-     * decoded command. */
+    /* The apply thread's: the write-ahead log's length, the batch, sessions, its touches, room for
+     * a decoded command. */
     int wal_pages;
+    struct txn txn;
+    bool tried; /* the transaction is open and holds one entry, of this term, with this result */
+    uint64_t tried_term;
+    struct store_result tried_result;
     struct session_table sessions;
     struct touched touched;
     uint32_t groups[COMMAND_MAX_GROUPS];

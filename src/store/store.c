@@ -1,20 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Opening and closing the store, and applying batches.
- *
- * A batch is one transaction: its entries' changes and the state, whose applied index says how far
- * it got. Either all of it is in the database or none of it; after a crash the rest comes out of
- * the Raft log again. The state and the sessions in memory are copies that are thrown away if the
- * transaction fails; the state is published once it is visible to queries.
- */
-#include <assert.h>
+/* Opening and closing the store, and how it stands. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/memory.h"
-#include "store/apply.h"
 #include "store/internal.h"
 #include "store/schema.h"
 #include "store/vfs.h"
@@ -221,63 +212,7 @@ void store_end_installing(struct store *s)
     pthread_mutex_unlock(&s->copy_lock);
 }
 
-/* ---- Applying ---- */
-
-static void apply_config(struct txn *t, const struct store_entry *entry)
-{
-    sqlite3_stmt *s = sql_get(t->sql, SQL_CONFIG_PUT);
-    sql_bind_u64(t->sql, s, 1, entry->index);
-    sql_bind_blob(t->sql, s, 2, entry->data, entry->bytes);
-    sql_run(t->sql, s);
-}
-
-static void apply_entry(struct store *s, struct txn *t, const struct store_entry *entry,
-                        struct store_result *result)
-{
-    assert(entry->index == t->state.applied_index + 1);
-    *result = (struct store_result){0};
-    t->index = entry->index;
-    struct command command;
-    if (entry->kind == STORE_ENTRY_CONFIG)
-        apply_config(t, entry);
-    else if (entry->kind == STORE_ENTRY_COMMAND &&
-             command_decode(&command, s->groups, entry->data, entry->bytes))
-        apply_command(t, &command, result);
-    t->state.applied_index = entry->index;
-    t->state.applied_term = entry->term;
-}
-
-int store_apply(struct store *s, const struct store_entry *entries, uint32_t count,
-                struct store_result *results)
-{
-    struct txn t = {.sql = &s->writer,
-                    .state = s->published,
-                    .sessions = &s->sessions,
-                    .orphans = s->orphans,
-                    .touched = &s->touched,
-                    .is_open = s->options.is_open,
-                    .is_open_ctx = s->options.ctx};
-    s->touched.count = 0;
-    sql_begin(&s->writer, true);
-    session_table_begin(&s->sessions, &s->writer);
-    for (uint32_t i = 0; i < count && s->writer.error == 0; i++)
-        apply_entry(s, &t, &entries[i], &results[i]);
-    session_table_save(&s->sessions, &s->writer);
-    tree_save_state(&t);
-    cache_end_turn(s->cache);
-    int error = sql_end(&s->writer);
-    cache_begin_turn(s->cache, s->touched.items, error ? 0 : s->touched.count);
-    if (error) {
-        session_table_drop(&s->sessions);
-        return error;
-    }
-    store_publish(s, &t.state);
-    if (s->touched.count && s->options.touched)
-        s->options.touched(s->options.ctx, s->touched.items, s->touched.count);
-    orphans_settle(s->orphans, s->options.is_open, s->options.ctx);
-    checkpoint_grown(s->checkpoint, s->wal_pages);
-    return 0;
-}
+/* ---- How it stands ---- */
 
 uint64_t store_applied_index(const struct store *s)
 {

@@ -7,9 +7,9 @@
  * applied the same entries have the same rows, the same inode numbers and the same fingerprint.
  * schema.h shows the tables, apply.h the rules of each command.
  *
- * Threads: store_apply() on one thread (the apply thread). Queries on any thread, from memory or
- * each on a connection of its own from a small pool, always on the last applied batch; they never
- * wait for store_apply(), nor it for them.
+ * Threads: store_apply(), store_try() and store_undo() on one thread (the apply thread). Queries on
+ * any thread, from memory or each on a connection of its own from a small pool, always on the last
+ * applied batch; they never wait for store_apply(), nor it for them.
  *
  * Errors are negative errno. -EIO and -EUCLEAN (a page's checksum did not match) have been reported
  * before they are returned.
@@ -113,6 +113,16 @@ struct store_result {
  */
 int store_apply(struct store *store, const struct store_entry *entries, uint32_t count,
                 struct store_result *results);
+
+/*
+ * Carries out the entry behind the applied one, out of sight of queries, because it is likely to be
+ * committed. If store_apply() begins with that entry it goes on from here; if with another, this
+ * has not happened. False: nothing is tried. Holds SQLite's lock of writers, so not for long.
+ */
+bool store_try(struct store *store, const struct store_entry *entry);
+
+/* What was tried, if anything, has not happened. */
+void store_undo(struct store *store);
 
 uint64_t store_applied_index(const struct store *store); /* any thread, cheap */
 uint64_t store_applied_term(const struct store *store);

@@ -73,6 +73,39 @@ int harness_teardown(void **state)
     return 0;
 }
 
+static void try_other(struct store_entry entry)
+{
+    struct command intruder = {.op = COMMAND_CREATE,
+                               .flags = COMMAND_WITH_DATA,
+                               .parent = STORE_ROOT_INO,
+                               .name = "intruder",
+                               .name_bytes = 8,
+                               .ino = ((uint64_t)1 << 32) | 0xffffffff,
+                               .mode = 0644,
+                               .data = "never",
+                               .data_bytes = 5,
+                               .session = 1,
+                               .seq = next_seq + 1,
+                               .lowest_awaited = next_seq + 1,
+                               .time_ns = 1000000 * next_seq};
+    struct buf *b = command_encode(&intruder);
+    entry.term++;
+    entry.kind = STORE_ENTRY_COMMAND;
+    entry.data = b->data;
+    entry.bytes = b->bytes;
+    assert_true(store_try(store, &entry));
+    buf_unref(b);
+}
+
+static void try_first(const struct store_entry *entry)
+{
+    const char *mode = getenv("RAFTFS_TEST_TRY");
+    if (mode && strcmp(mode, "same") == 0)
+        store_try(store, entry);
+    else if (mode)
+        try_other(*entry);
+}
+
 int apply_bytes(const void *data, uint32_t bytes, enum store_entry_kind kind)
 {
     struct store_entry entry = {.index = store_applied_index(store) + 1,
@@ -80,6 +113,7 @@ int apply_bytes(const void *data, uint32_t bytes, enum store_entry_kind kind)
                                 .kind = kind,
                                 .data = data,
                                 .bytes = bytes};
+    try_first(&entry);
     int error = store_apply(store, &entry, 1, &result);
     return error ? error : result.status;
 }

@@ -4,6 +4,9 @@
  *
  * apply() gives the command the next sequence number of session 1, a time that grows, and returns
  * its status; `result` holds the rest. Everything is global: one store a test.
+ *
+ * With RAFTFS_TEST_TRY=same in the environment each entry is tried before it is applied, with
+ * RAFTFS_TEST_TRY=other another one in its place: nothing may come out differently.
  */
 #ifndef RAFTFS_TESTS_STORE_HARNESS_H
 #define RAFTFS_TESTS_STORE_HARNESS_H
