@@ -10,7 +10,8 @@
  * While it has nothing else to do it tries what is expected to be committed next (store/batch.c),
  * and then looks out for that a while before it sleeps, as its client waits for both.
  *
- * Threads: applier_add(), applier_expect() and applier_call() the loop's. on_applied runs on the apply thread.
+ * Threads: applier_add(), applier_expect() and applier_call() the loop's. on_applied runs on the
+ * apply thread.
  */
 #ifndef RAFTFS_NODE_APPLIER_H
 #define RAFTFS_NODE_APPLIER_H
