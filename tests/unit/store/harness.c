@@ -7,6 +7,18 @@
 
 #include "store/tree.h"
 
+#ifdef __SANITIZE_THREAD__
+/*
+ * What SQLite allocates for a chunk is just so large that TSan maps its shadow anew, each time,
+ * which takes far longer than to clear it.
+ */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "clear_shadow_mmap_threshold=1048576";
+}
+#endif
+
 char top[64];
 struct store *store;
 struct store_result result;

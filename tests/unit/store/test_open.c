@@ -251,8 +251,17 @@ static void the_write_ahead_log_stays_bounded(void **state)
     for (int i = 0; i < 3; i++)
         pthread_create(&threads[i], NULL, read_on, &ino);
     int failed = 0;
-    for (int i = 0; i < WRITES && !failed; i++)
-        failed = do_write(ino, (uint64_t)(i % 8) * sizeof(data), data, sizeof(data), 0);
+    for (int i = 0; i < WRITES && !failed; i++) {
+        struct command c = {.op = COMMAND_WRITE,
+                            .ino = ino,
+                            .offset = (uint64_t)(i % 8) * sizeof(data),
+                            .data = data,
+                            .data_bytes = sizeof(data),
+                            .session = 1,
+                            .seq = 10 + (uint64_t)i,
+                            .lowest_awaited = 10 + (uint64_t)i};
+        failed = apply_as_is(&c);
+    }
     atomic_store(&stop, true);
     for (int i = 0; i < 3; i++)
         pthread_join(threads[i], NULL);
