@@ -192,33 +192,47 @@ static void stop_workers(struct mount *m)
 
 /* ---- The session ---- */
 
-/* A line of libfuse's, which may come in pieces. While `kept`, it is for the caller to tell. */
+/* What libfuse says; a line may come in pieces. While `kept`, it is for the caller to tell, in one.
+ */
 static _Thread_local struct {
-    char line[LINE_BYTES];
+    char text[LINE_BYTES];
+    bool ended; /* the line; the next piece begins another */
     bool kept;
 } said;
 
+static void add_to_said(const char *piece)
+{
+    static const char prefix[] = "fuse: ";
+    bool begins = said.ended || !said.text[0];
+    if (said.kept && begins && strncmp(piece, prefix, strlen(prefix)) == 0)
+        piece += strlen(prefix); /* the caller says what of */
+    size_t used = strlen(said.text), bytes = strcspn(piece, "\n");
+    snprintf(said.text + used, sizeof(said.text) - used, "%s%.*s", said.ended ? "; " : "",
+             (int)bytes, piece);
+    said.ended = piece[bytes] == '\n';
+}
+
 static void on_fuse_log(enum fuse_log_level level, const char *format, va_list args)
 {
-    size_t used = strlen(said.line);
-    vsnprintf(said.line + used, sizeof(said.line) - used, format, args);
-    char *end = strchr(said.line, '\n');
-    bool whole = end || strlen(said.line) == sizeof(said.line) - 1;
-    if (end)
-        *end = '\0';
+    char piece[LINE_BYTES];
+    vsnprintf(piece, sizeof(piece), format, args);
+    add_to_said(piece);
+    bool whole = said.ended || strlen(said.text) == sizeof(said.text) - 1;
     if (said.kept || !whole)
         return;
     if (level <= FUSE_LOG_ERR)
-        report_error("%s", said.line);
+        report_error("%s", said.text);
     else
-        report_warn("%s", said.line);
-    said.line[0] = '\0';
+        report_warn("%s", said.text);
+    said.text[0] = '\0';
+    said.ended = false;
 }
 
 static void keep_what_is_said(bool keep)
 {
+    said.text[0] = '\0';
+    said.ended = false;
     said.kept = keep;
-    said.line[0] = '\0';
 }
 
 static bool has_option(const char *options, const char *name)
@@ -256,8 +270,8 @@ int mount_check_options(const char *user_options, char why[MOUNT_WHY_BYTES])
     if (session)
         fuse_session_destroy(session);
     else
-        snprintf(why, MOUNT_WHY_BYTES, "-o: %s (see raftfs --help)",
-                 said.line[0] ? said.line : "too many mount options");
+        snprintf(why, MOUNT_WHY_BYTES, "%s (see raftfs --help)",
+                 said.text[0] ? said.text : "too many mount options");
     keep_what_is_said(false);
     return session ? 0 : -EINVAL;
 }
@@ -346,7 +360,7 @@ void mount_free(struct mount *m)
 /* libfuse has said why, or fusermount3, on standard error. */
 static const char *mount_advice(const char *user_options)
 {
-    if (!said.line[0] && geteuid() != 0 && has_option(user_options, "allow_other"))
+    if (!said.text[0] && geteuid() != 0 && has_option(user_options, "allow_other"))
         return "-o allow_other is for root, unless user_allow_other stands in /etc/fuse.conf";
     return "check the mount options; /dev/fuse must be there (modprobe fuse) and open to this "
            "user, and a user other than root needs fusermount3";
@@ -355,7 +369,7 @@ static const char *mount_advice(const char *user_options)
 static int fail_open(struct mount *m, const char *user_options, char why[MOUNT_WHY_BYTES])
 {
     snprintf(why, MOUNT_WHY_BYTES, "%s cannot be mounted: %s: %s", m->mountpoint,
-             said.line[0] ? said.line : "see above", mount_advice(user_options));
+             said.text[0] ? said.text : "see above", mount_advice(user_options));
     keep_what_is_said(false);
     mount_free(m);
     return -EIO;
