@@ -72,7 +72,7 @@ def test_a_founder_votes(cluster):
     node = cluster.add()
     fails(node.argv(options=["-nonvoter"]), 1, "-join")
     node.start()
-    assert node.status()["state"] == "leader"
+    node.wait("its own vote", lambda s: s["state"] == "leader")
 
 
 def test_an_address_in_use(cluster):
