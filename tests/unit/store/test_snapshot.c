@@ -127,6 +127,7 @@ static void *apply_on(void *arg)
     return NULL;
 }
 
+/* On a busy machine nothing may be applied while one is taken; such a one proves little. */
 static void it_shows_one_moment_while_applying_goes_on(void **state)
 {
     (void)state;
@@ -135,17 +136,22 @@ static void it_shows_one_moment_while_applying_goes_on(void **state)
     pthread_t thread;
     stop = false;
     pthread_create(&thread, NULL, apply_on, NULL);
-    struct snapshot s[5];
+    struct snapshot s[2] = {0};
     int status = 0;
-    for (int i = 0; i < 5 && status == 0; i++)
-        status = snapshot_take(store, dir, &never, &s[i]);
+    bool newest = true;
+    for (int proofs = 0; proofs < 5 && status == 0;) {
+        uint64_t before = store_applied_index(store);
+        s[0] = s[1];
+        status = snapshot_take(store, dir, &never, &s[1]);
+        newest = newest && s[1].index >= before;
+        proofs += store_applied_index(store) > s[1].index;
+    }
     stop = true;
     pthread_join(thread, NULL);
     assert_int_equal(status, 0);
-    for (int i = 3; i < 5; i++) /* the older ones are gone */
+    assert_true(newest);
+    for (int i = 0; i < 2; i++) /* the older ones are gone */
         check_restored(&s[i], fingerprints[s[i].index]);
-    assert_true(s[4].index > s[0].index);
-    assert_true(store_applied_index(store) > s[4].index);
 }
 
 static void the_newest_two_are_kept(void **state)
