@@ -177,7 +177,8 @@ struct raft_msg {
             struct raft_disk_state disk;
         } heartbeat_reply;
         struct {
-            uint64_t token; /* READ: the asker's */
+            uint64_t token;   /* READ: the asker's */
+            bool takes_grant; /* false: it shall not trust clocks (grant.c) */
         } read;
         struct {
             uint64_t token;
@@ -368,7 +369,7 @@ struct raft_options {
      * lapsing. 0: no node of this cluster ever does.
      */
     uint32_t lease_us;
-    bool lease; /* this node does */
+    bool lease; /* this node does; and it takes a grant from one that does (grant.c) */
     /* How long a member that has asked such a leader may read by itself (grant.c); 0: not at all.
      */
     uint32_t grant_us;

@@ -24,6 +24,7 @@ struct pending_read {
     uint64_t index;    /* leader: the commit index when it was registered */
     uint64_t round;    /* leader: confirmed by a quorum's echo of this round or a later one */
     uint64_t asked_us; /* follower: when it was forwarded */
+    bool takes_grant;  /* who asked does (grant.c) */
 };
 
 struct raft {

@@ -25,7 +25,7 @@
  *  - a voter that starts keeps still for as long as the longest promise. The only voter owes nobody
  *    one, but keeps still for the longest grant, whoever its log says is left to have one.
  * The member counts a quarter less, by its own clock (RAFT_CLOCK_DRIFT); one that shall not trust
- * clocks (options.lease) takes no grant.
+ * clocks (options.lease) takes no grant, and says so when it asks: nothing waits for it.
  *
  * Counterexample to counting from the answer: it waits in a socket for a second; the leader's time
  * is long over, entries were committed without the member, which then reads around them.

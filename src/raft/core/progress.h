@@ -44,7 +44,7 @@ struct progress {
     struct raft_disk_state disk; /* as it said then */
     uint64_t round;              /* the newest heartbeat round it echoed */
     uint64_t granted_until_us;   /* until then nothing commits without it (grant.c) */
-    uint64_t asked_us;           /* when it asked last for a read index */
+    uint64_t asked_us;           /* when it asked last, and took grants; 0: not */
     uint64_t progress_us;    /* when match last moved, or later, if there was nothing to wait for */
     uint64_t catch_up_index; /* learner: the end of this round of catching up (thesis 4.2.1) */
     uint64_t catch_up_since_us;

@@ -14,6 +14,7 @@
 
 static void reply(struct raft *r, const struct pending_read *p, uint64_t index, bool ok)
 {
+    bool grant = ok && p->takes_grant;
     if (peer_is_self(r, p->from)) {
         effects_read_done(r, p->token, index, ok);
         return;
@@ -25,11 +26,11 @@ static void reply(struct raft *r, const struct pending_read *p, uint64_t index, 
                                     .read_reply = {.token = p->token,
                                                    .index = index,
                                                    .ok = ok,
-                                                   .grant_us = ok ? grant_give(r, p->from) : 0}},
+                                                   .grant_us = grant ? grant_give(r, p->from) : 0}},
                  0);
 }
 
-static bool add(struct raft *r, raft_id from, uint64_t token)
+static bool add(struct raft *r, raft_id from, uint64_t token, bool takes_grant)
 {
     if (r->read_count == MAX_READ_TOKENS)
         return false;
@@ -38,7 +39,8 @@ static bool add(struct raft *r, raft_id from, uint64_t token)
                               .from = from,
                               .index = leader_settled(r) ? r->commit_index : 0,
                               .round = r->round + 1,
-                              .asked_us = r->now_us};
+                              .asked_us = r->now_us,
+                              .takes_grant = takes_grant};
     if (r->role == RAFT_LEADER && !lease_holds(r))
         r->round_wanted = true;
     return true;
@@ -54,7 +56,7 @@ void read_ask(struct raft *r, uint64_t token)
         effects_read_done(r, token, r->commit_index, true);
         return;
     }
-    if (!add(r, r->options.id, token)) {
+    if (!add(r, r->options.id, token, false)) {
         r->out->refusal = RAFT_BUSY;
         return;
     }
@@ -63,7 +65,7 @@ void read_ask(struct raft *r, uint64_t token)
                      &(struct raft_msg){.kind = RAFT_MSG_READ,
                                         .to = r->leader,
                                         .term = r->hard.term,
-                                        .read = {.token = token}},
+                                        .read = {.token = token, .takes_grant = r->options.lease}},
                      0);
 }
 
@@ -71,8 +73,8 @@ void read_on_request(struct raft *r, const struct raft_msg *m)
 {
     int slot = membership_slot(r, m->from);
     if (r->role == RAFT_LEADER && slot >= 0)
-        r->peers[slot].asked_us = r->now_us;
-    if (r->role != RAFT_LEADER || !add(r, m->from, m->read.token))
+        r->peers[slot].asked_us = m->read.takes_grant ? r->now_us : 0;
+    if (r->role != RAFT_LEADER || !add(r, m->from, m->read.token, m->read.takes_grant))
         reply(r, &(struct pending_read){.token = m->read.token, .from = m->from}, 0, false);
 }
 

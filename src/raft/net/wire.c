@@ -260,6 +260,7 @@ size_t wire_put_message(uint8_t out[WIRE_MAX_HEAD_BYTES], const struct raft_msg 
         break;
     case RAFT_MSG_READ:
         bytes_put_u64(&w, msg->read.token);
+        bytes_put_u8(&w, msg->read.takes_grant);
         break;
     case RAFT_MSG_READ_REPLY:
         bytes_put_u64(&w, msg->read_reply.token);
@@ -344,6 +345,7 @@ static void get_fields(struct bytes_reader *r, struct raft_msg *msg,
         return;
     case RAFT_MSG_READ:
         msg->read.token = bytes_get_u64(r);
+        msg->read.takes_grant = get_bool(r);
         return;
     case RAFT_MSG_READ_REPLY:
         msg->read_reply.token = bytes_get_u64(r);

@@ -28,13 +28,20 @@ static void lead(struct rig *g)
     rig_answer(g, 3, true, LAST, 0);
 }
 
-static const struct raft_msg *ask(struct rig *g, raft_id from)
+static const struct raft_msg *ask_as(struct rig *g, raft_id from, bool takes_grant)
 {
     static uint64_t token;
-    rig_message(g, (struct raft_msg){
-                       .kind = RAFT_MSG_READ, .from = from, .term = 2, .read = {.token = ++token}});
+    rig_message(g, (struct raft_msg){.kind = RAFT_MSG_READ,
+                                     .from = from,
+                                     .term = 2,
+                                     .read = {.token = ++token, .takes_grant = takes_grant}});
     const struct raft_send *answer = rig_sent(g, RAFT_MSG_READ_REPLY, from, 0);
     return answer ? &answer->msg : NULL;
+}
+
+static const struct raft_msg *ask(struct rig *g, raft_id from)
+{
+    return ask_as(g, from, true);
 }
 
 /* What it is granted with an answer that it gets at once. */
@@ -166,6 +173,21 @@ static void none_where_the_cluster_has_none(void **state)
     propose(&g);
     rig_persist(&g);
     rig_answer(&g, 3, true, LAST + 1, 0);
+    assert_int_equal(raft_commit_index(g.core), LAST + 1);
+    rig_stop(&g);
+}
+
+static void none_to_who_takes_none(void **state)
+{
+    (void)state;
+    struct rig g;
+    lead(&g);
+    const struct raft_msg *answer = ask_as(&g, 2, false);
+    assert_true(answer->read_reply.ok);
+    assert_int_equal(answer->read_reply.grant_us, 0);
+    propose(&g);
+    rig_persist(&g);
+    rig_answer(&g, 3, true, LAST + 1, 0); /* node 2 is not waited for */
     assert_int_equal(raft_commit_index(g.core), LAST + 1);
     rig_stop(&g);
 }
@@ -533,6 +555,7 @@ int main(void)
         cmocka_unit_test(none_to_who_is_behind),
         cmocka_unit_test(none_while_it_hands_over),
         cmocka_unit_test(none_where_the_cluster_has_none),
+        cmocka_unit_test(none_to_who_takes_none),
         cmocka_unit_test(none_to_who_is_no_member),
         cmocka_unit_test(a_commit_waits_for_who_reads_by_itself),
         cmocka_unit_test(a_commit_waits_for_all_of_them),

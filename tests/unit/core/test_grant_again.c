@@ -31,11 +31,18 @@ static void lead(struct rig *g)
     assert_int_equal(raft_commit_index(g->core), LAST);
 }
 
+static void ask_as(struct rig *g, raft_id from, bool takes_grant)
+{
+    rig_message(g, (struct raft_msg){.kind = RAFT_MSG_READ,
+                                     .from = from,
+                                     .term = 2,
+                                     .read = {.token = 1, .takes_grant = takes_grant}});
+    assert_non_null(rig_sent(g, RAFT_MSG_READ_REPLY, from, 0));
+}
+
 static void ask(struct rig *g, raft_id from)
 {
-    rig_message(
-        g, (struct raft_msg){.kind = RAFT_MSG_READ, .from = from, .term = 2, .read = {.token = 1}});
-    assert_non_null(rig_sent(g, RAFT_MSG_READ_REPLY, from, 0));
+    ask_as(g, from, true);
 }
 
 static void write_one(struct rig *g)
@@ -161,6 +168,20 @@ static void not_to_who_asked_long_ago(void **state)
     rig_stop(&g);
 }
 
+/* It was started anew, and shall not trust its clock any more. */
+static void not_to_who_takes_none_any_more(void **state)
+{
+    (void)state;
+    struct rig g;
+    lead(&g);
+    ask(&g, 2);
+    ask_as(&g, 2, false);
+    write_one(&g);
+    rig_answer(&g, 2, true, LAST + 1, 0);
+    assert_int_equal(granted(&g, 2, LAST + 1), 0);
+    rig_stop(&g);
+}
+
 /* The member would count from a commit of long ago, and the leader would wait for nothing. */
 static void not_with_a_heartbeat_that_tells_nothing_new(void **state)
 {
@@ -274,6 +295,7 @@ int main(void)
         cmocka_unit_test(nothing_if_that_was_too_long_ago),
         cmocka_unit_test(not_while_more_is_on_its_way),
         cmocka_unit_test(not_to_who_asked_long_ago),
+        cmocka_unit_test(not_to_who_takes_none_any_more),
         cmocka_unit_test(not_with_a_heartbeat_that_tells_nothing_new),
         cmocka_unit_test(it_counts_from_when_its_log_was_durable),
         cmocka_unit_test(not_if_its_log_has_grown_meanwhile),

@@ -40,7 +40,9 @@ static uint64_t take_grant_after(struct rig *g, uint64_t answered_us, uint32_t g
 {
     uint64_t token = 1000000 + g->now_us, asked_us = g->now_us;
     rig_step(g, (struct raft_event){.kind = RAFT_READ, .read = {token}});
-    assert_non_null(rig_sent(g, RAFT_MSG_READ, 2, 0));
+    const struct raft_send *question = rig_sent(g, RAFT_MSG_READ, 2, 0);
+    assert_non_null(question);
+    assert_int_equal(question->msg.read.takes_grant, g->core->options.lease);
     g->now_us += answered_us;
     rig_message(g, (struct raft_msg){.kind = RAFT_MSG_READ_REPLY,
                                      .from = 2,

@@ -87,7 +87,7 @@ static void every_message_comes_back(void **state)
         {.kind = RAFT_MSG_APPEND_REPLY, .term = 5, .append_reply = {true, 9, 8, 7, {true, false}}},
         {.kind = RAFT_MSG_HEARTBEAT, .term = 5, .heartbeat = {6, 11, 200000, 1000}},
         {.kind = RAFT_MSG_HEARTBEAT_REPLY, .term = 5, .heartbeat_reply = {11, {false, true}}},
-        {.kind = RAFT_MSG_READ, .term = 5, .read = {12}},
+        {.kind = RAFT_MSG_READ, .term = 5, .read = {12, true}},
         {.kind = RAFT_MSG_READ_REPLY, .term = 5, .read_reply = {12, 9, true, 400}},
         {.kind = RAFT_MSG_TIMEOUT_NOW, .term = 5},
         {.kind = RAFT_MSG_TRANSFER, .term = 5, .transfer = {77}},
