@@ -127,9 +127,9 @@ int store_apply(struct store *s, const struct store_entry *entries, uint32_t cou
         apply_entry(s, &entries[i], &results[i]);
     session_table_save(&s->sessions, &s->writer);
     tree_save_state(&s->txn);
-    cache_end_turn(s->cache);
+    cache_end_epoch(s->cache);
     int error = sql_end(&s->writer);
-    cache_begin_turn(s->cache, s->touched.items, error ? 0 : s->touched.count);
+    cache_begin_epoch(s->cache, s->touched.items, error ? 0 : s->touched.count);
     if (error) {
         session_table_drop(&s->sessions);
         return error;

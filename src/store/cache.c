@@ -32,7 +32,7 @@ _Static_assert(CACHE_SETS * sizeof(struct set) == 2 << 20, "as cache.h says");
 
 struct cache {
     pthread_mutex_t locks[LOCKS]; /* of the sets with that number modulo LOCKS, in both tables */
-    _Atomic(uint64_t) turn;       /* odd: there is none */
+    _Atomic(uint64_t) epoch;      /* odd: there is none */
     struct set *attrs;            /* by inode */
     struct set *names;            /* by directory and name */
 };
@@ -58,14 +58,14 @@ void cache_close(struct cache *c)
     memory_free(c);
 }
 
-static bool is_turn(uint64_t turn)
+static bool is_epoch(uint64_t epoch)
 {
-    return turn % 2 == 0;
+    return epoch % 2 == 0;
 }
 
-uint64_t cache_turn(const struct cache *c)
+uint64_t cache_epoch(const struct cache *c)
 {
-    return atomic_load(&c->turn);
+    return atomic_load(&c->epoch);
 }
 
 /* ---- Sets ---- */
@@ -120,7 +120,7 @@ static union place *make_room(struct set *set)
     return set->places;
 }
 
-/* ---- One entry; what is put is as it is in `turn` ---- */
+/* ---- One entry; what is put is as it is in `epoch` ---- */
 
 static bool get_attr(struct cache *c, uint64_t ino, struct store_attr *attr)
 {
@@ -132,10 +132,10 @@ static bool get_attr(struct cache *c, uint64_t ino, struct store_attr *attr)
     return found;
 }
 
-static void put_attr(struct cache *c, uint64_t turn, const struct store_attr *attr)
+static void put_attr(struct cache *c, uint64_t epoch, const struct store_attr *attr)
 {
     unsigned set = lock_attrs(c, attr->ino);
-    if (cache_turn(c) == turn) {
+    if (cache_epoch(c) == epoch) {
         union place *p = find_attr(&c->attrs[set], attr->ino);
         if (!p)
             p = make_room(&c->attrs[set]);
@@ -163,13 +163,13 @@ static uint64_t get_name(struct cache *c, uint64_t dir, const char *text, size_t
     return ino;
 }
 
-static void put_name(struct cache *c, uint64_t turn, uint64_t dir, const char *text, size_t bytes,
+static void put_name(struct cache *c, uint64_t epoch, uint64_t dir, const char *text, size_t bytes,
                      uint64_t ino)
 {
     if (bytes > CACHE_NAME_BYTES)
         return;
     unsigned set = lock_names(c, dir, text, bytes);
-    if (cache_turn(c) == turn) {
+    if (cache_epoch(c) == epoch) {
         union place *p = find_name(&c->names[set], dir, text, bytes);
         if (!p)
             p = make_room(&c->names[set]);
@@ -190,62 +190,62 @@ static void drop_name(struct cache *c, uint64_t dir, const char *text, size_t by
 
 /* ---- Queries ---- */
 
-bool cache_find(struct cache *c, uint64_t turn, uint64_t ino, struct store_attr *attr)
+bool cache_find(struct cache *c, uint64_t epoch, uint64_t ino, struct store_attr *attr)
 {
-    return ino && is_turn(turn) && get_attr(c, ino, attr) && cache_turn(c) == turn;
+    return ino && is_epoch(epoch) && get_attr(c, ino, attr) && cache_epoch(c) == epoch;
 }
 
-bool cache_find_name(struct cache *c, uint64_t turn, uint64_t dir, const char *name,
+bool cache_find_name(struct cache *c, uint64_t epoch, uint64_t dir, const char *name,
                      size_t name_bytes, struct store_attr *attr)
 {
-    if (!is_turn(turn) || name_bytes > CACHE_NAME_BYTES)
+    if (!is_epoch(epoch) || name_bytes > CACHE_NAME_BYTES)
         return false;
     uint64_t ino = get_name(c, dir, name, name_bytes);
-    return ino && get_attr(c, ino, attr) && cache_turn(c) == turn;
+    return ino && get_attr(c, ino, attr) && cache_epoch(c) == epoch;
 }
 
-void cache_learn(struct cache *c, uint64_t turn, const struct store_attr *attr)
+void cache_learn(struct cache *c, uint64_t epoch, const struct store_attr *attr)
 {
-    if (is_turn(turn))
-        put_attr(c, turn, attr);
+    if (is_epoch(epoch))
+        put_attr(c, epoch, attr);
 }
 
-void cache_learn_name(struct cache *c, uint64_t turn, uint64_t dir, const char *name,
+void cache_learn_name(struct cache *c, uint64_t epoch, uint64_t dir, const char *name,
                       size_t name_bytes, const struct store_attr *attr)
 {
-    if (!is_turn(turn))
+    if (!is_epoch(epoch))
         return;
-    put_name(c, turn, dir, name, name_bytes, attr->ino);
-    put_attr(c, turn, attr);
+    put_name(c, epoch, dir, name, name_bytes, attr->ino);
+    put_attr(c, epoch, attr);
 }
 
 /* ---- The apply thread ---- */
 
-void cache_end_turn(struct cache *c)
+void cache_end_epoch(struct cache *c)
 {
-    assert(is_turn(cache_turn(c)));
-    atomic_fetch_add(&c->turn, 1);
+    assert(is_epoch(cache_epoch(c)));
+    atomic_fetch_add(&c->epoch, 1);
 }
 
 static void take_over(struct cache *c, const struct store_touched *item)
 {
-    uint64_t turn = cache_turn(c);
+    uint64_t epoch = cache_epoch(c);
     if (item->name_bytes && item->added)
-        put_name(c, turn, item->dir, item->name, item->name_bytes, item->ino);
+        put_name(c, epoch, item->dir, item->name, item->name_bytes, item->ino);
     else if (item->name_bytes)
         drop_name(c, item->dir, item->name, item->name_bytes);
     else if (item->attr.ino)
-        put_attr(c, turn, &item->attr);
+        put_attr(c, epoch, &item->attr);
     else
         drop_attr(c, item->ino);
 }
 
-void cache_begin_turn(struct cache *c, const struct store_touched *items, uint32_t count)
+void cache_begin_epoch(struct cache *c, const struct store_touched *items, uint32_t count)
 {
-    assert(!is_turn(cache_turn(c)));
+    assert(!is_epoch(cache_epoch(c)));
     for (uint32_t i = 0; i < count; i++)
         take_over(c, &items[i]);
-    atomic_fetch_add(&c->turn, 1);
+    atomic_fetch_add(&c->epoch, 1);
 }
 
 /* A free place is not written to, so that it goes on taking no memory. */
@@ -258,7 +258,7 @@ static void empty(struct set *set)
 
 void cache_forget(struct cache *c)
 {
-    assert(!is_turn(cache_turn(c)));
+    assert(!is_epoch(cache_epoch(c)));
     for (unsigned set = 0; set < CACHE_SETS; set++) {
         lock_set(c, set);
         empty(&c->attrs[set]);

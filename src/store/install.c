@@ -182,10 +182,10 @@ int store_install(struct store *s, const char *path, uint64_t *index, uint64_t *
 {
     struct install in = {.store = s};
     store_begin_installing(s);
-    cache_end_turn(s->cache);
+    cache_end_epoch(s->cache);
     int status = replace(&in, path);
     cache_forget(s->cache);
-    cache_begin_turn(s->cache, NULL, 0);
+    cache_begin_epoch(s->cache, NULL, 0);
     if (status == 0)
         status = schema_claim(&s->writer, s->options.incarnation);
     if (status == 0)

@@ -71,14 +71,14 @@ static int lookup_dots(struct sql *sql, uint64_t dir_ino, size_t bytes, struct s
 }
 
 /*
- * What it comes to that SQLite, asked in `turn` or later, has no such name. That the cache has the
- * parent means that the turn still lasts: then SQLite was asked in it, too, and as nothing becomes
- * visible in a turn, would have shown the same parent.
+ * What it comes to that SQLite, asked in `epoch` or later, has no such name. That the cache has the
+ * parent means that the epoch still lasts: then SQLite was asked in it, too, and as nothing becomes
+ * visible in an epoch, would have shown the same parent.
  */
-static int absence(struct store *s, uint64_t turn, struct sql *sql, uint64_t parent)
+static int absence(struct store *s, uint64_t epoch, struct sql *sql, uint64_t parent)
 {
     struct inode dir;
-    if (!cache_find(s->cache, turn, parent, &dir.attr) && !tree_read(sql, parent, &dir))
+    if (!cache_find(s->cache, epoch, parent, &dir.attr) && !tree_read(sql, parent, &dir))
         return -ESTALE;
     return S_ISDIR(dir.attr.mode) ? -ENOENT : -ENOTDIR;
 }
@@ -87,10 +87,10 @@ int store_lookup(struct store *s, uint64_t parent, const char *name, size_t name
                  struct store_attr *attr)
 {
     int status;
-    uint64_t turn = cache_turn(s->cache);
+    uint64_t epoch = cache_epoch(s->cache);
     if (name_bytes > COMMAND_NAME_BYTES)
         return -ENAMETOOLONG;
-    if (cache_find_name(s->cache, turn, parent, name, name_bytes, attr))
+    if (cache_find_name(s->cache, epoch, parent, name, name_bytes, attr))
         return 0;
     struct sql *sql = begin(s, &status);
     if (!sql)
@@ -98,18 +98,18 @@ int store_lookup(struct store *s, uint64_t parent, const char *name, size_t name
     if (is_dots(name, name_bytes))
         return end(s, sql, lookup_dots(sql, parent, name_bytes, attr));
     if (!find_child(sql, parent, name, name_bytes, attr))
-        return end(s, sql, absence(s, turn, sql, parent));
+        return end(s, sql, absence(s, epoch, sql, parent));
     status = end(s, sql, 0);
     if (status == 0)
-        cache_learn_name(s->cache, turn, parent, name, name_bytes, attr);
+        cache_learn_name(s->cache, epoch, parent, name, name_bytes, attr);
     return status;
 }
 
 int store_getattr(struct store *s, uint64_t ino, struct store_attr *attr)
 {
     int error;
-    uint64_t turn = cache_turn(s->cache);
-    if (cache_find(s->cache, turn, ino, attr))
+    uint64_t epoch = cache_epoch(s->cache);
+    if (cache_find(s->cache, epoch, ino, attr))
         return 0;
     struct sql *sql = begin(s, &error);
     if (!sql)
@@ -120,7 +120,7 @@ int store_getattr(struct store *s, uint64_t ino, struct store_attr *attr)
         *attr = inode.attr;
     error = end(s, sql, 0);
     if (error == 0 && found)
-        cache_learn(s->cache, turn, attr);
+        cache_learn(s->cache, epoch, attr);
     if (error || found)
         return error;
     return orphans_getattr(s->orphans, ino, attr) ? 0 : -ESTALE;

@@ -107,13 +107,13 @@ static void check_dots(uint64_t dir)
 static bool is_kept(uint64_t ino)
 {
     struct store_attr attr;
-    return cache_find(store->cache, cache_turn(store->cache), ino, &attr);
+    return cache_find(store->cache, cache_epoch(store->cache), ino, &attr);
 }
 
 static bool is_name_kept(uint64_t dir, const char *name)
 {
     struct store_attr attr;
-    return cache_find_name(store->cache, cache_turn(store->cache), dir, name, strlen(name), &attr);
+    return cache_find_name(store->cache, cache_epoch(store->cache), dir, name, strlen(name), &attr);
 }
 
 /* ---- Whatever is applied ---- */
@@ -275,8 +275,8 @@ static void the_parent_of_what_is_absent_is_not_asked_for(void **state)
     struct store_attr attr, dir = {.ino = 999, .mode = S_IFDIR},
                             file = {.ino = 998, .mode = S_IFREG};
     assert_int_equal(store_lookup(store, dir.ino, "key", 3, &attr), -ESTALE);
-    cache_learn(store->cache, cache_turn(store->cache), &dir);
-    cache_learn(store->cache, cache_turn(store->cache), &file);
+    cache_learn(store->cache, cache_epoch(store->cache), &dir);
+    cache_learn(store->cache, cache_epoch(store->cache), &file);
     assert_int_equal(store_lookup(store, dir.ino, "key", 3, &attr), -ENOENT);
     assert_int_equal(store_lookup(store, file.ino, "key", 3, &attr), -ENOTDIR);
     assert_int_equal(store_lookup(store, dir.ino, ".", 1, &attr), -ESTALE);
@@ -310,14 +310,14 @@ static void places_are_limited(void **state)
         struct store_attr attr = {.ino = ino, .version = ~ino};
         char name[16];
         int bytes = snprintf(name, sizeof(name), "n%u", (unsigned)ino);
-        cache_learn_name(c, cache_turn(c), ino % 5, name, (size_t)bytes, &attr);
-        assert_true(cache_find_name(c, cache_turn(c), ino % 5, name, (size_t)bytes, &got));
-        assert_false(cache_find_name(c, cache_turn(c), ino % 5 + 1, name, (size_t)bytes, &got));
+        cache_learn_name(c, cache_epoch(c), ino % 5, name, (size_t)bytes, &attr);
+        assert_true(cache_find_name(c, cache_epoch(c), ino % 5, name, (size_t)bytes, &got));
+        assert_false(cache_find_name(c, cache_epoch(c), ino % 5 + 1, name, (size_t)bytes, &got));
     }
     for (uint64_t dir = 0; dir < 5; dir++) /* the beginning of very many names is none of them */
-        assert_false(cache_find_name(c, cache_turn(c), dir, "n", 1, &got));
+        assert_false(cache_find_name(c, cache_epoch(c), dir, "n", 1, &got));
     for (uint64_t ino = 1; ino <= INODES; ino++)
-        if (cache_find(c, cache_turn(c), ino, &got)) {
+        if (cache_find(c, cache_epoch(c), ino, &got)) {
             assert_int_equal(got.ino, ino);
             assert_int_equal(got.version, ~ino);
             kept++;
@@ -450,33 +450,33 @@ static void a_batch_that_fails_changes_nothing(void **state)
 }
 
 /* What a query has read before a batch comes to be kept after it. */
-static void what_was_read_in_an_earlier_turn_is_not_kept(void **state)
+static void what_was_read_in_an_earlier_epoch_is_not_kept(void **state)
 {
     (void)state;
     do_put(ROOT, "key", "1");
     harness_reopen();
     sql_close(&truth);
     open_truth();
-    uint64_t turn = cache_turn(store->cache);
+    uint64_t epoch = cache_epoch(store->cache);
     struct store_attr old = true_attr(true_ino(ROOT, "key"));
     assert_int_equal(do_rename(ROOT, "key", ROOT, "other", 0, root_user), 0);
-    cache_learn_name(store->cache, turn, ROOT, "key", 3, &old);
-    cache_learn(store->cache, turn, &old);
+    cache_learn_name(store->cache, epoch, ROOT, "key", 3, &old);
+    cache_learn(store->cache, epoch, &old);
     hot = old.ino;
     ask_all();
 }
 
 /* Found half before a batch and half behind it, which a query could be at any time. */
-static void what_was_found_in_two_turns_does_not_count(void **state)
+static void what_was_found_in_two_epochs_does_not_count(void **state)
 {
     (void)state;
     struct store_attr attr;
     do_put(ROOT, "key", "1");
-    uint64_t turn = cache_turn(store->cache);
-    assert_true(cache_find_name(store->cache, turn, ROOT, "key", 3, &attr));
+    uint64_t epoch = cache_epoch(store->cache);
+    assert_true(cache_find_name(store->cache, epoch, ROOT, "key", 3, &attr));
     do_put(ROOT, "other", "1");
-    assert_false(cache_find_name(store->cache, turn, ROOT, "key", 3, &attr));
-    assert_false(cache_find(store->cache, turn, ROOT, &attr));
+    assert_false(cache_find_name(store->cache, epoch, ROOT, "key", 3, &attr));
+    assert_false(cache_find(store->cache, epoch, ROOT, &attr));
     assert_true(is_name_kept(ROOT, "key"));
 }
 
@@ -557,9 +557,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(answers_are_those_of_the_moment, setup, teardown),
         cmocka_unit_test_setup_teardown(a_parent_is_the_one_of_the_moment, setup, teardown),
         cmocka_unit_test_setup_teardown(a_batch_that_fails_changes_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_was_read_in_an_earlier_turn_is_not_kept, setup,
+        cmocka_unit_test_setup_teardown(what_was_read_in_an_earlier_epoch_is_not_kept, setup,
                                         teardown),
-        cmocka_unit_test_setup_teardown(what_was_found_in_two_turns_does_not_count, setup,
+        cmocka_unit_test_setup_teardown(what_was_found_in_two_epochs_does_not_count, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(nothing_of_a_state_that_was_replaced_is_left, setup_replica,
                                         teardown_replica),

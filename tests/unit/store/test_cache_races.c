@@ -121,9 +121,9 @@ static void change(uint64_t seq, unsigned *at)
 /* So that what is asked next comes from SQLite, and is kept. */
 static void forget(void)
 {
-    cache_end_turn(store->cache);
+    cache_end_epoch(store->cache);
     cache_forget(store->cache);
-    cache_begin_turn(store->cache, NULL, 0);
+    cache_begin_epoch(store->cache, NULL, 0);
 }
 
 static void nobody_sees_less_than_before_nor_a_mixture(void **state)
