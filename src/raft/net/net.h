@@ -28,7 +28,7 @@
 struct raft_net;
 
 enum {
-    RAFT_NET_PROTOCOL = 4,
+    RAFT_NET_PROTOCOL = 5,
     RAFT_NET_REDIAL_MS = 500,            /* at most, between two attempts at a member */
     RAFT_NET_MAX_QUEUE_BYTES = 32 << 20, /* unsent, a peer: beyond it bulk sends are dropped */
     RAFT_NET_WHY_BYTES = 256,
