@@ -191,8 +191,8 @@ static bool is_idle(const struct applier *a)
     return a->count == 0 && !a->call && !a->closing && a->expected.index == 0;
 }
 
-/* For the commit of what was tried, but not for long. */
-static void await_commit(struct applier *a)
+/* For the commit of what was tried, but not for long: true if it may come yet. */
+static bool await_commit(struct applier *a)
 {
     uint64_t until_us = clock_mono_us() + TRIED_US;
     struct timespec until = {.tv_sec = (time_t)(until_us / 1000000),
@@ -200,8 +200,14 @@ static void await_commit(struct applier *a)
     int status = 0;
     while (is_idle(a) && status == 0)
         status = pthread_cond_timedwait(&a->added, &a->lock, &until);
-    if (is_idle(a))
-        store_undo(a->options.store);
+    return !is_idle(a);
+}
+
+static void give_up(struct applier *a)
+{
+    pthread_mutex_unlock(&a->lock);
+    store_undo(a->options.store); /* which may read the disk */
+    pthread_mutex_lock(&a->lock);
 }
 
 static void run_expected(struct applier *a)
@@ -215,8 +221,8 @@ static void run_expected(struct applier *a)
     if (tried)
         look_out(a);
     pthread_mutex_lock(&a->lock);
-    if (tried)
-        await_commit(a);
+    if (tried && !await_commit(a))
+        give_up(a);
 }
 
 static void *apply_thread(void *arg)

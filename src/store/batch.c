@@ -85,7 +85,6 @@ bool store_try(struct store *s, const struct store_entry *entry)
         return false;
     begin(s);
     apply_entry(s, entry, &s->tried_result);
-    s->tried_term = entry->term;
     s->tried = true;
     if (s->writer.error)
         store_undo(s); /* should it be committed, it fails again, and is told */
@@ -105,11 +104,17 @@ void store_undo(struct store *s)
 
 /* ---- Once it is ---- */
 
+static bool is_tried(const struct store *s, const struct store_entry *entry)
+{
+    const struct store_state *state = &s->txn.state; /* as that entry left it */
+    return s->tried && state->applied_index == entry->index && state->applied_term == entry->term;
+}
+
 /* How many of the entries the transaction holds that is open now. */
 static uint32_t begin_or_go_on(struct store *s, const struct store_entry *entries,
                                struct store_result *results)
 {
-    if (s->tried && s->tried_term == entries[0].term) {
+    if (is_tried(s, &entries[0])) {
         s->tried = false;
         results[0] = s->tried_result;
         return 1;

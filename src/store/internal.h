@@ -38,8 +38,7 @@ struct store {
      * a decoded command. */
     int wal_pages;
     struct txn txn;
-    bool tried; /* the transaction is open and holds one entry, of this term, with this result */
-    uint64_t tried_term;
+    bool tried; /* the transaction is open and holds one entry, with this result */
     struct store_result tried_result;
     struct session_table sessions;
     struct touched touched;
