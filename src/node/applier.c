@@ -21,7 +21,7 @@ enum {
     REPORT_EVERY_US = 60 * 1000 * 1000,
     LOOK_US = 400,          /* for a commit: a round trip and two disks */
     ASLEEP_US = 500 * 1000, /* where the processors are crowded */
-    TRIED_US = 20 * 1000,   /* others may wait for SQLite's lock of writers */
+    TRIED_US = 200 * 1000,  /* SQLite's lock of writers is held meanwhile */
 };
 
 struct applier {
