@@ -104,6 +104,10 @@ static void random_message(void)
         m.vote.last_term = near(m.term);
         m.vote.transfer = below(2);
         break;
+    case RAFT_MSG_READ:
+        m.read.token = below(10);
+        m.read.takes_grant = below(2);
+        break;
     case RAFT_MSG_READ_REPLY:
         m.read_reply.token = below(10);
         m.read_reply.index = near(last);
