@@ -95,7 +95,7 @@ PY
 
 check_format() {
     echo "== formatting"
-    if git ls-files 'src/*.[ch]' 'tests/*.[ch]' | xargs clang-format --dry-run -Werror; then
+    if find src tests -name '*.[ch]' -print0 | xargs -0 clang-format --dry-run -Werror; then
         passed=$((passed + 1))
     else
         echo "run.sh: run clang-format -i on the files above" >&2
