@@ -114,6 +114,7 @@ static void hold(struct deferred *d, struct request *r, request_fn *again)
 {
     request_keep_data(r);
     r->then = again;
+    r->commit_status = 0;
     r->next_held = d->held;
     d->held = r;
 }
@@ -148,17 +149,48 @@ static struct request *take_waited(struct deferred *d)
 
 /* ---- Without the lock ---- */
 
-/* Lets requests go on. `status` is what the commit came to that they may depend on. */
-static void resume(struct request *held, int status)
+/* Lets requests go on. */
+static void resume(struct request *held)
 {
     while (held) {
         struct request *r = held;
         held = r->next_held;
-        if (r->fail_with_commit && status < 0)
-            request_reply(r, status);
+        if (r->fail_with_commit && r->commit_status < 0)
+            request_reply(r, r->commit_status);
         else
             r->then(r);
     }
+}
+
+/* ---- After a commit ---- */
+
+/* Under the lock. A commit is told by the loop, and they will ask the store. */
+static void resume_elsewhere(struct mount *m, struct request *held, int status)
+{
+    while (held) {
+        struct request *r = held;
+        held = r->next_held;
+        r->commit_status = status;
+        r->next_held = m->resumed;
+        m->resumed = r;
+        timer_start(&m->timers, &m->resume_timer, TIMER_NOW);
+    }
+}
+
+static void on_resume_timer(struct timer *timer)
+{
+    struct mount *m = map_entry(timer, struct mount, resume_timer);
+    struct request *held = m->resumed;
+    m->resumed = NULL;
+    pthread_mutex_unlock(&m->lock);
+    resume(held);
+    pthread_mutex_lock(&m->lock);
+}
+
+void deferred_init(struct mount *m)
+{
+    map_init(&m->creations);
+    m->resume_timer.expired = on_resume_timer;
 }
 
 /* ---- Commits ---- */
@@ -202,7 +234,7 @@ static void settle(struct deferred *d, int status, const struct store_result *re
     struct mount *m = handle->mount;
     pthread_mutex_lock(&m->lock);
     assert(d->state == COMMITTING);
-    struct request *held = take_held(d);
+    resume_elsewhere(m, take_held(d), status);
     bool released = d->released;
     uint64_t alias_of = 0;
     if (status == 0 && d->is_creation && result->attr.ino != d->attr.ino)
@@ -219,7 +251,6 @@ static void settle(struct deferred *d, int status, const struct store_result *re
     pthread_mutex_unlock(&m->lock);
     if (released)
         handle_close(handle);
-    resume(held, status);
 }
 
 /* A commit is over, alone or carried. */
@@ -283,7 +314,7 @@ static void on_look_timer(struct timer *timer)
     if (d->held)
         timer_start(&m->timers, &d->look, TIMER_10_MS);
     pthread_mutex_unlock(&m->lock);
-    resume(held, 0);
+    resume(held);
     pthread_mutex_lock(&m->lock);
 }
 
@@ -509,7 +540,7 @@ static void close_handle(struct handle *handle, bool commit)
     send_alone(alone);
     if (!later)
         handle_close(handle);
-    resume(held, 0);
+    resume(held);
 }
 
 void deferred_release(struct handle *handle)

@@ -25,6 +25,8 @@ enum deferred_need {
     DEFERRED_CHANGE, /* SETATTR, a WRITE of another handle: behind what is pending */
 };
 
+void deferred_init(struct mount *m);
+
 /* ---- Opening ---- */
 
 /* The handle was opened O_WRONLY|O_TRUNC by `uid`, on an inode whose data has this version. */

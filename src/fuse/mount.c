@@ -325,7 +325,7 @@ static struct mount *new_mount(const struct mount_options *options)
     notify_init(m, options->cache_names);
     map_init(&m->inodes);
     map_init(&m->aliases);
-    map_init(&m->creations);
+    deferred_init(m);
     special_init(m);
     return m;
 }

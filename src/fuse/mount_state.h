@@ -24,6 +24,7 @@
 #include "fuse/timer.h"
 
 struct handle;
+struct request;
 struct special_file;
 
 enum { MOUNT_LOOKED_UP = 256 };
@@ -53,9 +54,11 @@ struct mount {
     struct recent recent;
     struct looked_up looked_up[MOUNT_LOOKED_UP]; /* by inode number (handle.h) */
     struct handle *handles;
-    struct map inodes;    /* open inodes, by number (handle.h) */
-    struct map aliases;   /* by the number that the kernel uses (handle.h) */
-    struct map creations; /* pending ones, by parent (deferred.h) */
+    struct map inodes;       /* open inodes, by number (handle.h) */
+    struct map aliases;      /* by the number that the kernel uses (handle.h) */
+    struct map creations;    /* pending ones, by parent (deferred.h) */
+    struct request *resumed; /* may go on, on the timer thread (deferred.c) */
+    struct timer resume_timer;
 
     uint64_t state_counter; /* grows when .status or .leader change (special.h) */
     struct special_file *special_files;

@@ -62,6 +62,7 @@ struct request {
     request_changed_fn *changed;
     struct request *next_held; /* deferred.c's */
     bool fail_with_commit;
+    int commit_status;
     bool waited; /* long enough for a truncation's write or close */
     bool carries;
     union {
