@@ -17,7 +17,6 @@
 #ifndef RAFTFS_BASE_SPIN_H
 #define RAFTFS_BASE_SPIN_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 enum spin_seen {
@@ -29,9 +28,5 @@ enum spin_seen {
 
 /* Looks for for_us at most whether the descriptor is readable. */
 enum spin_seen spin_look(int fd, uint32_t for_us);
-
-/* The same for anything that is cheap to look at: SPIN_READABLE once `there` says so. */
-typedef bool spin_there_fn(void *ctx);
-enum spin_seen spin_until(spin_there_fn *there, void *ctx, uint32_t for_us);
 
 #endif

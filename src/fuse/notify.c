@@ -2,7 +2,7 @@
 /*
  * notify.c - the thread that takes back what the kernel has cached.
  *
- *     apply thread: batch visible -> mount_touched() -> queue -> notifier -> /dev/fuse
+ *     whoever applies: it is visible -> mount_touched() -> queue -> notifier -> /dev/fuse
  *
  * A notification waits in the kernel: one of an entry for its directory's lock, which a running
  * mkdir holds until we answer it; one of pages for a running READ. So it has a thread of its own
@@ -20,11 +20,10 @@
  *     absence     is never kept, nor is CREATE's entry, which may come to nothing
  *
  * The root's attributes are kept in any mode: every path walk needs them, and they are the one
- * thing that is shown as this replica has it. They are taken back by the apply thread itself,
- * before it answers the changes of the batch, so that their callers see them changed. It can, since
- * this one notification waits for nothing: for attributes alone the kernel
- * (fuse_reverse_inval_inode) takes the inode's spin lock, and shared the lock under which a
- * superblock ends, when no request runs.
+ * thing that is shown as this replica has it. They are taken back by whoever applies, before he
+ * answers the changes, so that their callers see them changed. He can, since this one notification
+ * waits for nothing: for attributes alone the kernel (fuse_reverse_inval_inode) takes the inode's
+ * spin lock, and shared the lock under which a superblock ends, when no request runs.
  */
 #include "fuse/notify.h"
 
@@ -116,7 +115,7 @@ double notify_attr_timeout(struct mount *m, uint64_t nodeid, const struct store_
     return pending ? 0 : CACHE_SECONDS;
 }
 
-/* ---- What was touched (apply thread) ---- */
+/* ---- What was touched (whoever applies) ---- */
 
 /* Under the lock, so that the session is not closed meanwhile. */
 static void take_back_root(struct mount *m)

@@ -10,7 +10,6 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/report.h"
-#include "base/spin.h"
 #include "base/thread.h"
 
 enum {
@@ -19,9 +18,9 @@ enum {
     RECORD_BYTES = 32,             /* about what the log adds to a payload */
     RETRY_MS = 200,
     REPORT_EVERY_US = 60 * 1000 * 1000,
-    LOOK_US = 400,          /* for a commit: a round trip and two disks */
-    ASLEEP_US = 500 * 1000, /* where the processors are crowded */
-    TRIED_US = 200 * 1000,  /* SQLite's lock of writers is held meanwhile */
+    SAVE_US = 10 * 1000,    /* what is unsaved waits for more */
+    SLOW_US = 2000,         /* to apply one entry: it reads a disk that has much to do */
+    AFTER_SLOW_US = 500000, /* the loop does not try that again */
 };
 
 struct applier {
@@ -33,15 +32,17 @@ struct applier {
     struct raft_entry *ring;
     uint32_t capacity; /* a power of two */
     uint32_t head;
-    _Atomic(uint32_t) count;    /* changes under the lock */
-    struct raft_entry expected; /* index 0: none */
-    void (*call)(void *ctx);    /* NULL: none waits */
+    uint32_t count;
+    void (*call)(void *ctx); /* NULL: none waits */
     void *call_ctx;
-    uint64_t reported_us;
-    bool ended; /* nothing is applied any more */
+    uint64_t save_us;       /* when to save what is unsaved; 0: nothing is */
+    uint64_t slow_until_us; /* no entry is applied at once */
 
-    /* The apply thread's own: one batch, and until when it does not look out for it. */
-    uint64_t asleep_until_us;
+    /* Whoever applies has set `busy`, and the rest is his. */
+    bool busy;
+    bool thread_waits; /* the apply thread, for whoever is busy to end */
+    bool ended;        /* nothing is applied any more */
+    uint64_t reported_us;
     struct raft_entry batch[BATCH_ENTRIES];
     struct store_entry entries[BATCH_ENTRIES];
     struct store_result results[BATCH_ENTRIES];
@@ -81,9 +82,10 @@ static void report_failure(struct applier *a, int status)
     if (a->reported_us && now_us < a->reported_us + REPORT_EVERY_US)
         return;
     a->reported_us = now_us;
-    report_error("store.db: changes cannot be written: %s. Reads show what was there; this goes on "
-                 "by itself once there is room",
-                 strerror(-status));
+    report_error(
+        "store.db: changes cannot be written: %s. Reads show what was there, or fail; this "
+        "goes on by itself once there is room",
+        strerror(-status));
 }
 
 static bool is_closing(struct applier *a)
@@ -138,110 +140,144 @@ static void answer_batch(struct applier *a, uint32_t n)
     a->options.on_applied(ctx, a->batch[n - 1].index, log_bytes);
 }
 
+static void damaged(struct applier *a)
+{
+    a->ended = true;
+    a->options.on_damage(a->options.ctx);
+}
+
 static void carry_out(struct applier *a, uint32_t n)
 {
     int status = a->ended ? -ECANCELED : apply_batch(a, n);
     if (status == 0)
         answer_batch(a, n);
+    else if (status == -EUCLEAN)
+        damaged(a);
     else
         a->ended = true;
-    if (status == -EUCLEAN)
-        a->options.on_damage(a->options.ctx);
     for (uint32_t i = 0; i < n; i++)
         buf_unref(a->batch[i].payload);
 }
 
-/* ---- Under the lock, which they give up meanwhile ---- */
+/* Under the lock, which they give up. */
+static void begin_work(struct applier *a)
+{
+    a->busy = true;
+    pthread_mutex_unlock(&a->lock);
+}
+
+static void end_work(struct applier *a)
+{
+    pthread_mutex_lock(&a->lock);
+    a->busy = false;
+}
+
+/* ---- The apply thread (under the lock, which it gives up meanwhile) ---- */
 
 static void run_batch(struct applier *a)
 {
     uint32_t n = take_batch(a);
-    pthread_mutex_unlock(&a->lock);
+    begin_work(a);
     carry_out(a, n);
-    pthread_mutex_lock(&a->lock);
+    end_work(a);
 }
 
 static void run_call(struct applier *a)
 {
     void (*call)(void *ctx) = a->call;
     a->call = NULL;
-    pthread_mutex_unlock(&a->lock);
-    store_undo(a->options.store);
+    begin_work(a);
     call(a->call_ctx);
-    pthread_mutex_lock(&a->lock);
+    end_work(a);
 }
 
-static bool is_added(void *ctx)
+static void run_save(struct applier *a)
 {
-    struct applier *a = ctx;
-    return a->count > 0;
+    a->save_us = 0;
+    begin_work(a);
+    int status = a->ended ? 0 : store_save(a->options.store);
+    if (status == -EUCLEAN)
+        damaged(a);
+    else if (status < 0)
+        report_failure(a, status);
+    end_work(a);
+    if (status < 0)
+        a->save_us = clock_mono_us() + RETRY_MS * 1000;
 }
 
-static void look_out(struct applier *a)
+static void sleep_until(struct applier *a, uint64_t until_us)
 {
-    if (a->options.no_spin || clock_mono_us() < a->asleep_until_us)
-        return;
-    enum spin_seen seen = spin_until(is_added, a, LOOK_US);
-    if (seen == SPIN_LATE || seen == SPIN_CROWDED)
-        a->asleep_until_us = clock_mono_us() + ASLEEP_US;
-}
-
-static bool is_idle(const struct applier *a)
-{
-    return a->count == 0 && !a->call && !a->closing && a->expected.index == 0;
-}
-
-/* For the commit of what was tried, but not for long: true if it may come yet. */
-static bool await_commit(struct applier *a)
-{
-    uint64_t until_us = clock_mono_us() + TRIED_US;
     struct timespec until = {.tv_sec = (time_t)(until_us / 1000000),
                              .tv_nsec = (long)(until_us % 1000000) * 1000};
-    int status = 0;
-    while (is_idle(a) && status == 0)
-        status = pthread_cond_timedwait(&a->added, &a->lock, &until);
-    return !is_idle(a);
-}
-
-static void give_up(struct applier *a)
-{
-    pthread_mutex_unlock(&a->lock);
-    store_undo(a->options.store); /* which may read the disk */
-    pthread_mutex_lock(&a->lock);
-}
-
-static void run_expected(struct applier *a)
-{
-    struct raft_entry e = a->expected;
-    a->expected.index = 0;
-    pthread_mutex_unlock(&a->lock);
-    struct store_entry entry = store_entry(&e);
-    bool tried = !a->ended && store_try(a->options.store, &entry);
-    buf_unref(e.payload);
-    if (tried)
-        look_out(a);
-    pthread_mutex_lock(&a->lock);
-    if (tried && !await_commit(a))
-        give_up(a);
+    pthread_cond_timedwait(&a->added, &a->lock, &until);
 }
 
 static void *apply_thread(void *arg)
 {
     struct applier *a = arg;
     pthread_mutex_lock(&a->lock);
-    while (a->count > 0 || !a->closing) {
-        if (a->count > 0)
+    while (a->busy || a->count > 0 || !a->closing) {
+        a->thread_waits = a->busy;
+        if (a->busy)
+            pthread_cond_wait(&a->added, &a->lock);
+        else if (a->count > 0)
             run_batch(a);
         else if (a->call)
             run_call(a);
-        else if (a->expected.index)
-            run_expected(a);
-        else
+        else if (a->save_us == 0)
             pthread_cond_wait(&a->added, &a->lock);
+        else if (clock_mono_us() < a->save_us)
+            sleep_until(a, a->save_us);
+        else
+            run_save(a);
     }
     pthread_mutex_unlock(&a->lock);
-    store_undo(a->options.store);
     return NULL;
+}
+
+/* ---- The loop ---- */
+
+static bool begin_at_once(struct applier *a, uint64_t now_us)
+{
+    pthread_mutex_lock(&a->lock);
+    if (a->busy || a->count > 0 || a->call || a->ended || now_us < a->slow_until_us) {
+        pthread_mutex_unlock(&a->lock);
+        return false;
+    }
+    begin_work(a);
+    return true;
+}
+
+static void end_at_once(struct applier *a, uint64_t since_us, uint64_t now_us, bool applied)
+{
+    end_work(a);
+    bool first = applied && a->save_us == 0;
+    if (first)
+        a->save_us = now_us + SAVE_US;
+    if (now_us > since_us + SLOW_US)
+        a->slow_until_us = now_us + AFTER_SLOW_US;
+    bool wake = first || a->thread_waits;
+    pthread_mutex_unlock(&a->lock);
+    if (wake)
+        pthread_cond_signal(&a->added);
+}
+
+/* A client that makes one change after the other waits for no thread to wake up. */
+static bool apply_at_once(struct applier *a, const struct raft_entry *e)
+{
+    uint64_t since_us = clock_mono_us();
+    if (!begin_at_once(a, since_us))
+        return false;
+    a->batch[0] = *e;
+    a->entries[0] = store_entry(e);
+    bool applied = store_apply_unsaved(a->options.store, &a->entries[0], &a->results[0]) == 0;
+    uint64_t now_us = clock_mono_us();
+    if (applied) {
+        answer_batch(a, 1);
+        buf_unref(e->payload);
+    }
+    end_at_once(a, since_us, now_us, applied);
+    return applied;
 }
 
 struct applier *applier_init(const struct applier_options *options)
@@ -273,6 +309,8 @@ static void grow(struct applier *a)
 
 void applier_add(struct applier *a, const struct raft_entry *entries, uint32_t count)
 {
+    if (count == 1 && apply_at_once(a, entries))
+        return;
     pthread_mutex_lock(&a->lock);
     assert(!a->closing);
     while (a->count + count > a->capacity)
@@ -281,18 +319,6 @@ void applier_add(struct applier *a, const struct raft_entry *entries, uint32_t c
         a->ring[(a->head + a->count++) & (a->capacity - 1)] = entries[i];
     pthread_mutex_unlock(&a->lock);
     pthread_cond_signal(&a->added); /* without the lock, which it would wake up to wait for */
-}
-
-void applier_expect(struct applier *a, const struct raft_entry *entry)
-{
-    pthread_mutex_lock(&a->lock);
-    if (a->expected.index)
-        buf_unref(a->expected.payload);
-    a->expected = *entry;
-    bool idle = a->count == 0;
-    pthread_mutex_unlock(&a->lock);
-    if (idle)
-        pthread_cond_signal(&a->added);
 }
 
 void applier_call(struct applier *a, void (*call)(void *ctx), void *ctx)
@@ -314,8 +340,6 @@ void applier_close(struct applier *a)
     pthread_join(a->thread, NULL);
     pthread_cond_destroy(&a->added);
     pthread_mutex_destroy(&a->lock);
-    if (a->expected.index)
-        buf_unref(a->expected.payload);
     memory_free(a->ring);
     memory_free(a);
 }

@@ -7,11 +7,11 @@
  * has happened, and this node only learns of it late. Until the node is stopped: then its next life
  * has it from the log.
  *
- * While it has nothing else to do it tries what is expected to be committed next (store/batch.c),
- * and then looks out for that a while before it sleeps, as its client waits for both.
+ * A lone entry, when there is nothing else to do, is applied by the loop at once, and saved later
+ * (store/batch.c), so that nobody need be woken up for it.
  *
- * Threads: applier_add(), applier_expect() and applier_call() the loop's. on_applied runs on the
- * apply thread.
+ * Threads: applier_add() and applier_call() the loop's. The callbacks run on whichever thread
+ * applies, the apply thread or the loop's, one at a time; on_damage on the apply thread.
  */
 #ifndef RAFTFS_NODE_APPLIER_H
 #define RAFTFS_NODE_APPLIER_H
@@ -23,7 +23,6 @@ struct applier;
 
 struct applier_options {
     struct store *store;
-    bool no_spin; /* never look out */
     void *ctx;
     /*
      * A batch is visible to queries; its entries and their results, then the index reached and what
@@ -40,9 +39,6 @@ struct applier *applier_init(const struct applier_options *options);
 
 /* Entries that follow the last ones without a gap; their references pass over. */
 void applier_add(struct applier *applier, const struct raft_entry *entries, uint32_t count);
-
-/* The entry that is likely to be added next; its reference passes over. */
-void applier_expect(struct applier *applier, const struct raft_entry *entry);
 
 /*
  * Runs `call` on the apply thread once all that was added is applied, unless it is closed before.

@@ -7,8 +7,9 @@
  * `done` runs on one of a few query threads, because it goes on with queries of the store, which
  * neither the loop nor the apply thread may wait for.
  *
- * Threads: barriers_submit() and barriers_cancel() any; barriers_applied() the apply thread; the
- * rest within turns of the loop. No lock is held while `done` or the driver is called.
+ * Threads: barriers_submit() and barriers_cancel() any; barriers_applied() whoever applies
+ * (applier.h); the rest within turns of the loop. No lock is held while `done` or the driver is
+ * called.
  */
 #ifndef RAFTFS_NODE_BARRIERS_H
 #define RAFTFS_NODE_BARRIERS_H

@@ -15,9 +15,9 @@
  * A change that was given up is no longer awaited, so the next one's lowest_awaited mark is above
  * it and the store will ignore it should it still arrive: it never lands after a later one.
  *
- * Threads: changes_submit(), changes_cancel() and changes_session() any; changes_applied() the
- * apply thread; the rest within turns of the loop. No lock is held while `done` or the driver is
- * called.
+ * Threads: changes_submit(), changes_cancel() and changes_session() any; changes_applied() whoever
+ * applies (applier.h); the rest within turns of the loop. No lock is held while `done` or the
+ * driver is called.
  */
 #ifndef RAFTFS_NODE_CHANGES_H
 #define RAFTFS_NODE_CHANGES_H

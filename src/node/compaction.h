@@ -14,7 +14,7 @@
  * The last two only as long as the log is small, or no larger than a snapshot, which must travel
  * while it grows: a member that never catches up must not fill the others' disks.
  *
- * Threads: compaction_applied() the apply thread, the others the loop's.
+ * Threads: compaction_applied() whoever applies (applier.h), the others the loop's.
  */
 #ifndef RAFTFS_NODE_COMPACTION_H
 #define RAFTFS_NODE_COMPACTION_H

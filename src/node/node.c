@@ -30,12 +30,6 @@ static void on_apply(void *ctx, const struct raft_entry *entries, uint32_t count
     applier_add(n->applier, entries, count);
 }
 
-static void on_expect(void *ctx, const struct raft_entry *entry)
-{
-    struct node *n = ctx;
-    applier_expect(n->applier, entry);
-}
-
 static bool on_stamp(void *ctx, struct buf *payload)
 {
     (void)ctx;
@@ -111,7 +105,7 @@ static void on_changed(void *ctx)
         mount_state_changed(mount);
 }
 
-/* ---- What the apply thread says ---- */
+/* ---- What whoever applies says ---- */
 
 static void on_result(void *ctx, const struct store_result *result)
 {
@@ -140,7 +134,6 @@ static int init_driver(struct node *n)
 {
     struct raft_driver_callbacks callbacks = {.ctx = n,
                                               .apply = on_apply,
-                                              .expect = on_expect,
                                               .stamp = on_stamp,
                                               .read_done = on_read_done,
                                               .frees_space = on_frees_space,
@@ -168,7 +161,6 @@ static void init_requests(struct node *n)
     n->changes = changes_init(&n->contact, n->dir.identity.id, n->dir.boot);
     n->barriers = barriers_init(&n->contact, n->options->local_reads);
     n->applier = applier_init(&(struct applier_options){.store = n->store,
-                                                        .no_spin = n->options->no_spin,
                                                         .ctx = n,
                                                         .on_result = on_result,
                                                         .on_config = node_on_config,

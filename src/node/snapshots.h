@@ -7,8 +7,8 @@
  * taken when somebody asks; whoever asks while one is being taken waits for the next, which holds
  * what was applied when it was asked for.
  *
- * Threads: one of its own, of low priority, takes them. snapshots_applied() the apply thread, the
- * others any. `done` of an order runs on the snapshot thread.
+ * Threads: one of its own, of low priority, takes them. snapshots_applied() whoever applies
+ * (applier.h), the others any. `done` of an order runs on the snapshot thread.
  */
 #ifndef RAFTFS_NODE_SNAPSHOTS_H
 #define RAFTFS_NODE_SNAPSHOTS_H

@@ -2,9 +2,6 @@
 /*
  * applying.c - what is committed goes to the node, in order, without a gap.
  *
- * What stands in the log alone behind that is likely to come next, and the node is told of it: it
- * may do its part of the work while disks are written and messages are on their way.
- *
  * Entries come from the cache or, after a restart, from the log on disk. They are handed over only
  * as far as the node keeps up, so that memory stays bounded.
  *
@@ -67,19 +64,6 @@ void raft_driver_feed(struct raft_driver *d)
             buf_ref(entries[i].payload);
         hand_over_entries(d, entries, count);
     }
-}
-
-/* Only where one change at a time is made: under load the apply thread has enough to do. */
-void raft_driver_expect(struct raft_driver *d)
-{
-    struct raft_entry entry;
-    uint64_t next = d->handed_index + 1;
-    if (next != d->cache.last || next == d->expected_index || d->apply_paused ||
-        !raft_cache_get(&d->cache, next, 1, &entry))
-        return;
-    d->expected_index = next;
-    buf_ref(entry.payload);
-    d->callbacks.expect(d->callbacks.ctx, &entry);
 }
 
 void raft_driver_applied(struct raft_driver *d, uint64_t index)

@@ -210,7 +210,6 @@ void raft_driver_step_with(struct raft_driver *d, struct raft_event *event,
     for (uint32_t i = 0; i < d->out->read_count; i++)
         d->callbacks.read_done(d->callbacks.ctx, d->out->reads[i].token, d->out->reads[i].index,
                                d->out->reads[i].ok);
-    raft_driver_feed(d);
     arm_timer(d, event->now_us);
     if (d->out->changed) {
         raft_driver_adopt_members(d);
@@ -285,7 +284,10 @@ void raft_driver_watch_log(struct raft_driver *d)
     d->log_poll.data = d;
 }
 
-/* What a turn has come to is sent first: others write at the same time; then all apply it. */
+/*
+ * What a turn has come to is sent first: others write at the same time, and apply what is committed
+ * while this node does.
+ */
 void raft_driver_flush(struct raft_driver *d)
 {
     if (d->closing)
@@ -293,7 +295,7 @@ void raft_driver_flush(struct raft_driver *d)
     raft_net_flush(d->net);
     if (d->core) {
         raft_log_push(d->log);
-        raft_driver_expect(d);
+        raft_driver_feed(d);
     }
 }
 

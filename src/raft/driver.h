@@ -41,12 +41,6 @@ struct raft_driver_callbacks {
     /* Committed entries in log order, without a gap; their references pass over. */
     void (*apply)(void *ctx, const struct raft_entry *entries, uint32_t count);
 
-    /*
-     * The entry behind all that was handed over, while it is the only one and not committed: it is
-     * likely to be handed over next, and may never be. Its reference passes over.
-     */
-    void (*expect)(void *ctx, const struct raft_entry *entry);
-
     /* This node leads and is about to append the proposal; false if it is no command at all. */
     bool (*stamp)(void *ctx, struct buf *payload);
 

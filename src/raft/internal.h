@@ -71,7 +71,6 @@ struct raft_driver {
 
     uint64_t handed_index; /* given to the node to apply */
     uint64_t applied_index;
-    uint64_t expected_index; /* the last one that the node was told to expect */
     bool apply_fetching;
     uint64_t unreadable_us; /* when the log was last reported to be */
     bool apply_paused;      /* a snapshot is taking the state machine's place */
@@ -122,8 +121,6 @@ void raft_driver_drop_fetched(struct fetch *fetched);
 
 /* Gives the node what is committed, as long as it does not fall too far behind. */
 void raft_driver_feed(struct raft_driver *driver);
-/* Tells the node what is likely to be committed next. */
-void raft_driver_expect(struct raft_driver *driver);
 /* The entries of a fetch without a message; their references pass over. */
 void raft_driver_apply_fetched(struct raft_driver *driver, struct fetch *fetched);
 

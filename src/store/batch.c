@@ -1,21 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * batch.c - applying batches.
+ * batch.c - applying entries.
  *
  * A batch is one transaction: its entries' changes and the state, whose applied index says how far
  * it got. Either all of it is in the database or none of it; after a crash the rest comes out of
  * the Raft log again. The state and the sessions in memory are copies that are thrown away if the
  * transaction fails; the state is published once it is visible to queries.
  *
- * A batch may begin before its first entry is committed: store_try() carries that one out while the
- * disks of a majority are still at it, which take longer. Nobody sees it, for the transaction is
- * open and nothing is published; what a change costs once it is committed is the commit alone. If
- * another entry comes in its place, all of it is undone, and it is as if it had never been tried:
- * SQLite forgets the changed pages, sessions are read anew, the state and what was touched start
- * over with each batch. What reaches beyond these is not tried: a removal may make a copy for those
- * who have the inode open.
+ * To commit a transaction costs several times what a small change itself does, and a client that
+ * makes one change after the other pays on every node for each. So a lone entry may be applied and
+ * *saved* later: the transaction is left open, and what the entry has touched is shown by the cache
+ * (cache.h). Saving is the commit. It comes with the next batch, when there is no room for more
+ * (unsaved.h), after a moment's idleness (node/applier.c), or when a query needs something that
+ * only SQLite can tell and that may have been touched (query.c).
  *
- * Term and index say that two entries are the same (Log Matching, thesis 3.5).
+ *     saved_index <= applied_index     SQLite shows the former, queries the latter
+ *
+ * Should the transaction fail, nothing is lost that anybody has seen: its entries are kept until
+ * they are saved, and the next one begins by applying them anew, which gives the same rows. That a
+ * disk is full is no reason to fail: room for all that may be unsaved is made before. What reaches
+ * beyond the transaction cannot be done twice, and is saved at once: a removal may make a copy for
+ * those who have the inode open, and a configuration is asked for by name.
+ *
+ * Everything here is done under writer_lock. A batch may hold it for long, but then all that is
+ * visible has been saved before, and no query needs it.
  */
 #include <assert.h>
 #include <errno.h>
@@ -23,19 +31,10 @@
 #include "store/apply.h"
 #include "store/internal.h"
 
-static void begin(struct store *s)
-{
-    s->txn = (struct txn){.sql = &s->writer,
-                          .state = s->published,
-                          .sessions = &s->sessions,
-                          .orphans = s->orphans,
-                          .touched = &s->touched,
-                          .is_open = s->options.is_open,
-                          .is_open_ctx = s->options.ctx};
-    s->touched.count = 0;
-    sql_begin(&s->writer, true);
-    session_table_begin(&s->sessions, &s->writer);
-}
+enum {
+    LITTLE_FILE_BYTES = 16 * 1024,
+    UNSAVED_PAGES = UNSAVED_ENTRIES * 16, /* of the write-ahead log: no more than they take */
+};
 
 static void apply_config(struct txn *t, const struct store_entry *entry)
 {
@@ -68,81 +67,230 @@ static void apply_entry(struct store *s, const struct store_entry *entry,
     t->state.applied_term = entry->term;
 }
 
-/* ---- Before it is committed ---- */
+/* ---- The transaction ---- */
 
-static bool can_be_undone(struct store *s, const struct store_entry *entry)
+static void prepare(struct store *s)
 {
-    struct command command;
-    return !decode(s, entry, &command) ||
-           (command.op != COMMAND_UNLINK && command.op != COMMAND_RMDIR &&
-            command.op != COMMAND_RENAME);
+    s->txn = (struct txn){.sql = &s->writer,
+                          .state = s->saved,
+                          .sessions = &s->sessions,
+                          .orphans = s->orphans,
+                          .is_open = s->options.is_open,
+                          .is_open_ctx = s->options.ctx};
+    s->txn_open = true;
+    session_table_begin(&s->sessions, &s->writer);
 }
 
-bool store_try(struct store *s, const struct store_entry *entry)
+/* What was visible already, and is not in this transaction. */
+static void apply_unsaved_anew(struct store *s)
 {
-    store_undo(s);
-    if (entry->index != s->published.applied_index + 1 || !can_be_undone(s, entry))
-        return false;
-    begin(s);
-    apply_entry(s, entry, &s->tried_result);
-    s->tried = true;
-    if (s->writer.error)
-        store_undo(s); /* should it be committed, it fails again, and is told */
-    return s->tried;
+    struct store_result told;
+    for (uint32_t i = 0; i < s->unsaved.count && s->writer.error == 0; i++)
+        apply_entry(s, &s->unsaved.entries[i], &told);
 }
 
-void store_undo(struct store *s)
+static void open_transaction(struct store *s)
 {
-    if (!s->tried)
+    if (s->txn_open)
         return;
-    s->tried = false;
-    if (s->writer.error == 0)
-        s->writer.error = -ECANCELED;
-    sql_end(&s->writer);
-    session_table_drop(&s->sessions);
+    sql_begin(&s->writer, true);
+    prepare(s);
+    apply_unsaved_anew(s);
 }
 
-/* ---- Once it is ---- */
-
-static bool is_tried(const struct store *s, const struct store_entry *entry)
+/* False: somebody else has SQLite's lock of writers, or there is more to do than just begin. */
+static bool open_transaction_at_once(struct store *s)
 {
-    const struct store_state *state = &s->txn.state; /* as that entry left it */
-    return s->tried && state->applied_index == entry->index && state->applied_term == entry->term;
+    if (s->txn_open)
+        return true;
+    if (s->unsaved.count > 0 || !s->sessions.filled || !sql_begin_at_once(&s->writer))
+        return false;
+    prepare(s);
+    return true;
 }
 
-/* How many of the entries the transaction holds that is open now. */
-static uint32_t begin_or_go_on(struct store *s, const struct store_entry *entries,
-                               struct store_result *results)
+/* Commits, or takes back what has failed. Returns the error. */
+static int end_transaction(struct store *s)
 {
-    if (is_tried(s, &entries[0])) {
-        s->tried = false;
-        results[0] = s->tried_result;
-        return 1;
-    }
-    store_undo(s);
-    begin(s);
-    return 0;
+    int error = sql_end(&s->writer);
+    s->txn_open = false;
+    if (error)
+        session_table_drop(&s->sessions);
+    return error;
+}
+
+/* In the transaction, and nothing else with it. */
+static void apply_entries(struct store *s, const struct store_entry *entries, uint32_t count,
+                          struct store_result *results)
+{
+    s->touched.count = 0;
+    s->txn.touched = &s->touched;
+    for (uint32_t i = 0; i < count && s->writer.error == 0; i++)
+        apply_entry(s, &entries[i], &results[i]);
+    s->txn.touched = NULL;
+}
+
+static int commit(struct store *s)
+{
+    session_table_save(&s->sessions, &s->writer);
+    tree_save_state(&s->txn);
+    int error = end_transaction(s);
+    if (error == 0)
+        batch_saved(s, &s->txn.state);
+    return error;
+}
+
+void batch_saved(struct store *s, const struct store_state *state)
+{
+    s->saved = *state;
+    atomic_store(&s->saved_index, state->applied_index);
+    unsaved_clear(&s->unsaved);
+}
+
+int batch_save_locked(struct store *s)
+{
+    if (s->unsaved.count == 0)
+        return 0;
+    open_transaction(s);
+    return commit(s);
+}
+
+/* ---- What is applied becomes visible ---- */
+
+/* Between epochs, so that nobody sees one part of it without the other. */
+static void show(struct store *s)
+{
+    store_publish(s, &s->txn.state);
+    cache_begin_epoch(s->cache, s->touched.items, s->touched.count);
+}
+
+/* Without the lock, which whoever is told may want to have taken by a query. */
+static void tell(struct store *s)
+{
+    if (s->touched.count && s->options.touched)
+        s->options.touched(s->options.ctx, s->touched.items, s->touched.count);
+}
+
+/* ---- A batch ---- */
+
+static int apply_batch(struct store *s, const struct store_entry *entries, uint32_t count,
+                       struct store_result *results)
+{
+    open_transaction(s);
+    apply_entries(s, entries, count, results);
+    cache_end_epoch(s->cache);
+    int error = commit(s);
+    if (error)
+        cache_begin_epoch(s->cache, NULL, 0);
+    else
+        show(s);
+    return error;
 }
 
 int store_apply(struct store *s, const struct store_entry *entries, uint32_t count,
                 struct store_result *results)
 {
-    uint32_t held = begin_or_go_on(s, entries, results);
-    for (uint32_t i = held; i < count && s->writer.error == 0; i++)
-        apply_entry(s, &entries[i], &results[i]);
-    session_table_save(&s->sessions, &s->writer);
-    tree_save_state(&s->txn);
-    cache_end_epoch(s->cache);
-    int error = sql_end(&s->writer);
-    cache_begin_epoch(s->cache, s->touched.items, error ? 0 : s->touched.count);
-    if (error) {
-        session_table_drop(&s->sessions);
+    pthread_mutex_lock(&s->writer_lock);
+    int error = batch_save_locked(s); /* so that no query has to wait for what follows */
+    if (error == 0)
+        error = apply_batch(s, entries, count, results);
+    pthread_mutex_unlock(&s->writer_lock);
+    if (error)
         return error;
-    }
-    store_publish(s, &s->txn.state);
-    if (s->touched.count && s->options.touched)
-        s->options.touched(s->options.ctx, s->touched.items, s->touched.count);
+    tell(s);
     orphans_settle(s->orphans, s->options.is_open, s->options.ctx);
-    checkpoint_grown(s->checkpoint, s->wal_pages);
+    (void)store_save(s); /* it is: for what else belongs to that */
     return 0;
+}
+
+/* ---- A lone entry ---- */
+
+/*
+ * Whether it is little work, and likely to read nothing from the disk: to cut a large file means to
+ * free all its pages. Of a name that is made nothing is known, but it is hardly ever there.
+ */
+static bool is_little(struct store *s, const struct command *c)
+{
+    struct store_attr attr;
+    uint64_t epoch = cache_epoch(s->cache);
+    switch (c->op) {
+    case COMMAND_WRITE:
+    case COMMAND_SETATTR:
+        return cache_find(s->cache, epoch, c->ino, &attr) && attr.size_bytes <= LITTLE_FILE_BYTES;
+    case COMMAND_CREATE:
+        return !cache_find_name(s->cache, epoch, c->parent, c->name, c->name_bytes, &attr) ||
+               attr.size_bytes <= LITTLE_FILE_BYTES;
+    case COMMAND_MKDIR:
+    case COMMAND_SYMLINK:
+    case COMMAND_SESSION:
+        return true;
+    case COMMAND_UNLINK:
+    case COMMAND_RMDIR:
+    case COMMAND_RENAME:
+        break;
+    }
+    return false;
+}
+
+static bool may_be_saved_later(struct store *s, const struct store_entry *entry)
+{
+    struct command command;
+    return entry->kind != STORE_ENTRY_CONFIG && unsaved_has_room(&s->unsaved, entry) &&
+           checkpoint_has_room(s->checkpoint, s->wal_pages + UNSAVED_PAGES) &&
+           (!decode(s, entry, &command) || is_little(s, &command));
+}
+
+static int apply_unsaved(struct store *s, const struct store_entry *entry,
+                         struct store_result *result)
+{
+    if (!may_be_saved_later(s, entry) || !open_transaction_at_once(s))
+        return -EAGAIN;
+    apply_entries(s, entry, 1, result);
+    if (s->writer.error)
+        return end_transaction(s);
+    unsaved_add(&s->unsaved, entry, s->touched.items, s->touched.count);
+    cache_end_epoch(s->cache);
+    show(s);
+    return 0;
+}
+
+int store_apply_unsaved(struct store *s, const struct store_entry *entry,
+                        struct store_result *result)
+{
+    if (pthread_mutex_trylock(&s->writer_lock) != 0)
+        return -EAGAIN;
+    int error = apply_unsaved(s, entry, result);
+    pthread_mutex_unlock(&s->writer_lock);
+    if (error == 0)
+        tell(s);
+    return error;
+}
+
+/* ---- Saving ---- */
+
+bool store_is_saved(const struct store *s)
+{
+    uint64_t applied = atomic_load(&s->applied_index);
+    return atomic_load(&s->saved_index) >= applied;
+}
+
+int batch_save(struct store *s)
+{
+    if (store_is_saved(s))
+        return 0;
+    pthread_mutex_lock(&s->writer_lock);
+    int error = batch_save_locked(s);
+    pthread_mutex_unlock(&s->writer_lock);
+    return error;
+}
+
+int store_save(struct store *s)
+{
+    pthread_mutex_lock(&s->writer_lock);
+    int error = batch_save_locked(s);
+    if (error == 0)
+        checkpoint_grown(s->checkpoint, s->wal_pages); /* which may want SQLite's lock of writers */
+    checkpoint_make_room(s->checkpoint, s->wal_pages + UNSAVED_PAGES);
+    pthread_mutex_unlock(&s->writer_lock);
+    return error;
 }

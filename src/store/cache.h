@@ -7,12 +7,13 @@
  * read half a dozen pages anew, and check each. The apply thread, on the other hand, has what it
  * has just changed: it puts that here, and whoever writes a key again and again never asks SQLite.
  *
- * A query must be answered as if it had read SQLite at one moment between its call and its return.
- * For that the cache counts epochs, as a sequence lock does. An epoch is a time in which no batch
- * becomes visible: it ends before a batch commits, and the next one begins when all that the batch
- * has touched is here as it is now. In between there is none, and every query asks SQLite. Hence:
+ * A query must be answered as if it had seen all of the tree at one moment between its call and its
+ * return. For that the cache counts epochs, as a sequence lock does. An epoch is a time in which
+ * nothing becomes visible: it ends before a batch commits, or a lone entry shows that is saved
+ * later (batch.c), and the next one begins when all that was touched is here as it is now. In
+ * between there is none, and every query asks SQLite. Hence:
  *
- * - What is here is what SQLite shows, for as long as an epoch lasts.
+ * - What is here is what SQLite shows, or will once it is saved, for as long as an epoch lasts.
  * - What was found counts only if the epoch is the same before and after. A name leads to an inode
  *   and that to its attributes: if a batch that renames it came in between, the old name would show
  *   with the ctime of the renaming, which nobody ever saw together.

@@ -28,6 +28,7 @@
 #include "store/wal.h"
 
 enum {
+    ROOM_PAGES = CHECKPOINT_PAGES, /* are made at a time */
     SECOND_WAIT_MS = 10,
     WAIT_MS = 10, /* before SQLite is asked anew */
 };
@@ -39,6 +40,7 @@ struct checkpoint {
     _Atomic(uint64_t) durable;
     atomic_bool waited_for; /* by the apply thread: no rest */
     int pages;              /* the log's, as the apply thread knows; its own */
+    int room_pages;         /* that its file has room for; likewise */
 
     pthread_t thread;
     pthread_mutex_t lock;
@@ -153,7 +155,7 @@ static int open_connection(struct checkpoint *c, const char *path)
         return error;
     error = sql_exec(&c->sql, "SELECT 1 FROM meta");
     snprintf(log_path, sizeof(log_path), "%s-wal", path);
-    c->log_fd = open(log_path, O_RDONLY | O_CLOEXEC);
+    c->log_fd = open(log_path, O_RDWR | O_CLOEXEC);
     if (error == 0 && c->log_fd < 0)
         error = -errno;
     if (error)
@@ -180,6 +182,21 @@ int checkpoint_open(struct checkpoint **out, const char *path, const _Atomic(uin
     return 0;
 }
 
+void checkpoint_make_room(struct checkpoint *c, int pages)
+{
+    if (checkpoint_has_room(c, pages))
+        return;
+    int more = pages + ROOM_PAGES;
+    int failed = fallocate(c->log_fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)more * WAL_FRAME_BYTES);
+    if (failed == 0 || errno == EOPNOTSUPP)
+        c->room_pages = more;
+}
+
+bool checkpoint_has_room(const struct checkpoint *c, int pages)
+{
+    return pages <= c->room_pages;
+}
+
 /* Under the lock: the log has started over. */
 static void start_over(struct checkpoint *c)
 {
@@ -192,6 +209,8 @@ void checkpoint_grown(struct checkpoint *c, int pages)
 {
     bool started_over = pages < c->pages;
     c->pages = pages;
+    if (started_over)
+        c->room_pages = 0; /* its file may have been cut */
     if (pages < CHECKPOINT_PAGES && !started_over)
         return;
     pthread_mutex_lock(&c->lock);

@@ -24,6 +24,13 @@ enum {
 /* `applied` is the index that queries see. 0 or a negative errno. */
 int checkpoint_open(struct checkpoint **out, const char *path, const _Atomic(uint64_t) *applied);
 
+/*
+ * That the write-ahead log can grow to so many pages though the disk is full. Where a file system
+ * cannot promise that, it is taken as granted. Apply thread, or under the lock that it holds.
+ */
+void checkpoint_make_room(struct checkpoint *c, int pages);
+bool checkpoint_has_room(const struct checkpoint *c, int pages);
+
 /* The write-ahead log has this many pages now. Apply thread. */
 void checkpoint_grown(struct checkpoint *c, int pages);
 

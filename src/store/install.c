@@ -170,6 +170,7 @@ static int replace(struct install *in, const char *path)
         status = copy(in);
         session_table_drop(&s->sessions);
         if (status == 0) {
+            batch_saved(s, &in->state);
             store_publish(s, &in->state);
             each_gone(in, keep);
         }
@@ -182,6 +183,8 @@ int store_install(struct store *s, const char *path, uint64_t *index, uint64_t *
 {
     struct install in = {.store = s};
     store_begin_installing(s);
+    pthread_mutex_lock(&s->writer_lock);
+    (void)batch_save_locked(s); /* what cannot be saved is part of the new state */
     cache_end_epoch(s->cache);
     int status = replace(&in, path);
     cache_forget(s->cache);
@@ -190,13 +193,14 @@ int store_install(struct store *s, const char *path, uint64_t *index, uint64_t *
         status = schema_claim(&s->writer, s->options.incarnation);
     if (status == 0)
         status = checkpoint_all(s->checkpoint);
+    pthread_mutex_unlock(&s->writer_lock);
     store_end_installing(s);
     orphans_settle(s->orphans, s->options.is_open, s->options.ctx);
     if (status < 0) {
         report_error("%s cannot be installed: %s", path, strerror(-status));
         return status;
     }
-    *index = s->published.applied_index;
-    *term = s->published.applied_term;
+    *index = s->saved.applied_index;
+    *term = s->saved.applied_term;
     return 0;
 }

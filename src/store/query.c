@@ -2,14 +2,58 @@
 /*
  * Queries: names and attributes from the cache (cache.h), if they are there; all else by one read
  * transaction, on a connection of the pool. SQLite's write-ahead log gives each of them the state
- * after some whole batch, and at least the one that was published last. The absence of a name is
+ * after some whole transaction, and at least the one that was saved last. The absence of a name is
  * SQLite's to say, its directory may come from the cache.
+ *
+ * What is applied may not be saved yet (batch.c). Then what SQLite shows of an inode or a name is
+ * all there is to it if unsaved_touches() does not know it, and nothing was saved since the query
+ * began: saving forgets what was touched. Otherwise the query has it saved first: then SQLite shows
+ * all that was applied when the query was called, which is enough.
  */
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "store/internal.h"
+
+/* What was so when a query began. */
+struct look {
+    uint64_t epoch;
+    uint64_t saved_index;
+    bool all_saved;
+    bool had_it_saved; /* it has seen to that itself since */
+};
+
+static struct look look_at(const struct store *s)
+{
+    struct look look = {.epoch = cache_epoch(s->cache)};
+    look.all_saved = store_is_saved(s);
+    look.saved_index = atomic_load(&s->saved_index);
+    return look;
+}
+
+/* Whether SQLite, asked since or from now on, shows this as it is now, or was later than now. */
+static bool shows(const struct store *s, const struct look *look, uint64_t what)
+{
+    return look->all_saved || (!unsaved_touches(&s->unsaved, what) &&
+                               atomic_load(&s->saved_index) == look->saved_index);
+}
+
+static int have_it_saved(struct store *s, struct look *look)
+{
+    int error = batch_save(s);
+    if (error == -EUCLEAN && s->options.on_damage)
+        s->options.on_damage(s->options.ctx);
+    *look = look_at(s);
+    look->had_it_saved = true;
+    return error;
+}
+
+/* To be called before SQLite is asked. 0 or an error. */
+static int have_it_shown(struct store *s, struct look *look, uint64_t what)
+{
+    return shows(s, look, what) ? 0 : have_it_saved(s, look);
+}
 
 /* A reader with its transaction begun; NULL with the error. */
 static struct sql *begin(struct store *s, int *error)
@@ -18,6 +62,14 @@ static struct sql *begin(struct store *s, int *error)
     if (sql)
         sql_begin(sql, false);
     return sql;
+}
+
+/* The same where SQLite is to show all that is applied. */
+static struct sql *begin_saved(struct store *s, int *error)
+{
+    struct look look = look_at(s);
+    *error = look.all_saved ? 0 : have_it_saved(s, &look);
+    return *error ? NULL : begin(s, error);
 }
 
 /* Ends it; an error of SQLite's goes before what the query came to. */
@@ -71,56 +123,82 @@ static int lookup_dots(struct sql *sql, uint64_t dir_ino, size_t bytes, struct s
 }
 
 /*
- * What it comes to that SQLite, asked in `epoch` or later, has no such name. That the cache has the
- * parent means that the epoch still lasts: then SQLite was asked in it, too, and as nothing becomes
- * visible in an epoch, would have shown the same parent.
+ * What it comes to that SQLite, asked in the look's epoch or later, has no such name. That the
+ * cache has the parent means that the epoch still lasts: then SQLite was asked in it, too, and as
+ * nothing becomes visible in an epoch, would have shown the same parent.
  */
-static int absence(struct store *s, uint64_t epoch, struct sql *sql, uint64_t parent)
+static int absence(struct store *s, const struct look *look, struct sql *sql, uint64_t parent,
+                   bool *parent_shown)
 {
     struct inode dir;
-    if (!cache_find(s->cache, epoch, parent, &dir.attr) && !tree_read(sql, parent, &dir))
+    bool found = cache_find(s->cache, look->epoch, parent, &dir.attr);
+    *parent_shown = found;
+    if (!found && !tree_read(sql, parent, &dir))
         return -ESTALE;
     return S_ISDIR(dir.attr.mode) ? -ENOENT : -ENOTDIR;
+}
+
+/* False: it says nothing certain, because what it came upon has been touched. */
+static bool ask_name(struct store *s, const struct look *look, uint64_t parent, const char *name,
+                     size_t name_bytes, struct store_attr *attr, int *status)
+{
+    struct sql *sql = begin(s, status);
+    if (!sql)
+        return true;
+    bool parent_shown = true;
+    bool found = find_child(sql, parent, name, name_bytes, attr);
+    *status = end(s, sql, found ? 0 : absence(s, look, sql, parent, &parent_shown));
+    if (!found)
+        return parent_shown || look->had_it_saved || shows(s, look, unsaved_inode(parent));
+    bool shown = shows(s, look, unsaved_inode(attr->ino));
+    if (*status == 0 && shown && shows(s, look, unsaved_name(parent, name, name_bytes)))
+        cache_learn_name(s->cache, look->epoch, parent, name, name_bytes, attr);
+    return shown || look->had_it_saved;
+}
+
+static int lookup_in_dots(struct store *s, uint64_t dir, size_t name_bytes, struct store_attr *attr)
+{
+    int error;
+    struct sql *sql = begin_saved(s, &error);
+    return sql ? end(s, sql, lookup_dots(sql, dir, name_bytes, attr)) : error;
 }
 
 int store_lookup(struct store *s, uint64_t parent, const char *name, size_t name_bytes,
                  struct store_attr *attr)
 {
     int status;
-    uint64_t epoch = cache_epoch(s->cache);
+    struct look look = look_at(s);
     if (name_bytes > COMMAND_NAME_BYTES)
         return -ENAMETOOLONG;
-    if (cache_find_name(s->cache, epoch, parent, name, name_bytes, attr))
-        return 0;
-    struct sql *sql = begin(s, &status);
-    if (!sql)
-        return status;
     if (is_dots(name, name_bytes))
-        return end(s, sql, lookup_dots(sql, parent, name_bytes, attr));
-    if (!find_child(sql, parent, name, name_bytes, attr))
-        return end(s, sql, absence(s, epoch, sql, parent));
-    status = end(s, sql, 0);
-    if (status == 0)
-        cache_learn_name(s->cache, epoch, parent, name, name_bytes, attr);
+        return lookup_in_dots(s, parent, name_bytes, attr);
+    if (cache_find_name(s->cache, look.epoch, parent, name, name_bytes, attr))
+        return 0;
+    status = have_it_shown(s, &look, unsaved_name(parent, name, name_bytes));
+    if (status == 0 && !ask_name(s, &look, parent, name, name_bytes, attr, &status)) {
+        status = have_it_saved(s, &look);
+        if (status == 0)
+            ask_name(s, &look, parent, name, name_bytes, attr, &status);
+    }
     return status;
 }
 
 int store_getattr(struct store *s, uint64_t ino, struct store_attr *attr)
 {
-    int error;
-    uint64_t epoch = cache_epoch(s->cache);
-    if (cache_find(s->cache, epoch, ino, attr))
+    struct inode inode;
+    struct look look = look_at(s);
+    if (cache_find(s->cache, look.epoch, ino, attr))
         return 0;
-    struct sql *sql = begin(s, &error);
+    int error = have_it_shown(s, &look, unsaved_inode(ino));
+    struct sql *sql = error ? NULL : begin(s, &error);
     if (!sql)
         return error;
-    struct inode inode;
     bool found = tree_read(sql, ino, &inode);
     if (found)
         *attr = inode.attr;
     error = end(s, sql, 0);
-    if (error == 0 && found)
-        cache_learn(s->cache, epoch, attr);
+    if (error == 0 && found && shows(s, &look, unsaved_inode(ino)))
+        cache_learn(s->cache, look.epoch, attr);
     if (error || found)
         return error;
     return orphans_getattr(s->orphans, ino, attr) ? 0 : -ESTALE;
@@ -178,9 +256,10 @@ static int read_file(struct sql *sql, const struct inode *inode, uint64_t offset
 int store_read(struct store *s, uint64_t ino, uint64_t offset, size_t bytes, void *out, size_t *got,
                struct store_attr *attr)
 {
-    int error;
+    struct look look = look_at(s);
     *got = 0;
-    struct sql *sql = begin(s, &error);
+    int error = have_it_shown(s, &look, unsaved_inode(ino));
+    struct sql *sql = error ? NULL : begin(s, &error);
     if (!sql)
         return error;
     struct inode inode;
@@ -212,7 +291,7 @@ static int read_target(struct sql *sql, uint64_t ino, struct buf **target)
 int store_readlink(struct store *s, uint64_t ino, struct buf **target)
 {
     int error;
-    struct sql *sql = begin(s, &error);
+    struct sql *sql = begin_saved(s, &error);
     if (!sql)
         return error;
     *target = NULL;
@@ -242,7 +321,7 @@ static void list(struct sql *sql, uint64_t dir, uint64_t cookie, store_dirent_fn
 int store_readdir(struct store *s, uint64_t dir, uint64_t cookie, store_dirent_fn *each, void *ctx)
 {
     int error;
-    struct sql *sql = begin(s, &error);
+    struct sql *sql = begin_saved(s, &error);
     if (!sql)
         return error;
     struct inode inode;
@@ -255,7 +334,7 @@ int store_readdir(struct store *s, uint64_t dir, uint64_t cookie, store_dirent_f
 int store_parent(struct store *s, uint64_t dir, uint64_t *parent)
 {
     int error;
-    struct sql *sql = begin(s, &error);
+    struct sql *sql = begin_saved(s, &error);
     if (!sql)
         return error;
     struct inode inode;
@@ -269,7 +348,7 @@ struct buf *store_config(struct store *s, uint64_t *index)
 {
     int error;
     struct buf *config = NULL;
-    struct sql *sql = begin(s, &error);
+    struct sql *sql = begin_saved(s, &error);
     if (!sql)
         return NULL;
     sqlite3_stmt *q = sql_get(sql, SQL_CONFIG_GET);

@@ -154,7 +154,9 @@ int snapshot_take(struct store *s, const char *dir, const atomic_bool *cancel, s
     snapshot_path(path, dir, SNAPSHOT_NEW);
     do {
         store_begin_copying(s);
-        status = make_new(s, path, cancel, out);
+        status = batch_save(s);
+        if (status == 0)
+            status = make_new(s, path, cancel, out);
         store_end_copying(s);
     } while (status == -EAGAIN);
     if (status == 0)

@@ -132,6 +132,18 @@ void sql_begin(struct sql *sql, bool write)
     sql_run(sql, sql_get(sql, write ? SQL_BEGIN_WRITE : SQL_BEGIN));
 }
 
+bool sql_begin_at_once(struct sql *sql)
+{
+    sql->error = 0;
+    sqlite3_stmt *s = sql_get(sql, SQL_BEGIN_WRITE);
+    sqlite3_busy_timeout(sql->db, 0);
+    bool begun = sql->error == 0 && sqlite3_step(s) == SQLITE_DONE;
+    sqlite3_busy_timeout(sql->db, SQL_BUSY_MS);
+    sql_done(s);
+    sql->error = 0;
+    return begun;
+}
+
 int sql_end(struct sql *sql)
 {
     if (sql->error == 0)

@@ -74,6 +74,7 @@ int sql_exec(struct sql *sql, const char *text);
 
 /* A read or a write transaction. sql_end() commits, or rolls back if `error` is set; returns it. */
 void sql_begin(struct sql *sql, bool write);
+bool sql_begin_at_once(struct sql *sql); /* to write; false: somebody else does, and nothing is */
 int sql_end(struct sql *sql);
 
 /*

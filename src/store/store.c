@@ -77,12 +77,13 @@ static int open_writer(struct store *s, char why[STORE_WHY_BYTES])
     return error;
 }
 
+/* The index first: whoever has seen the state must not take what SQLite shows for all of it. */
 void store_publish(struct store *s, const struct store_state *state)
 {
+    atomic_store(&s->applied_index, state->applied_index);
     pthread_mutex_lock(&s->published_lock);
     s->published = *state;
     pthread_mutex_unlock(&s->published_lock);
-    atomic_store(&s->applied_index, state->applied_index);
 }
 
 /*
@@ -120,9 +121,10 @@ static int open_rest(struct store *s, char why[STORE_WHY_BYTES])
     if (error == 0 && check_recovered(s, &state, why) != 0)
         return -EUCLEAN;
     if (error == 0) {
+        batch_saved(s, &state);
         store_publish(s, &state);
         readers_open(&s->readers, s->path);
-        error = checkpoint_open(&s->checkpoint, s->path, &s->applied_index);
+        error = checkpoint_open(&s->checkpoint, s->path, &s->saved_index);
     }
     char dir[4096];
     snprintf(dir, sizeof(dir), "%s/orphans", s->options.dir);
@@ -143,6 +145,7 @@ int store_open(const struct store_options *options, struct store **out, char why
     struct store *s = memory_zalloc(sizeof(*s));
     s->options = *options;
     pthread_mutex_init(&s->published_lock, NULL);
+    pthread_mutex_init(&s->writer_lock, NULL);
     pthread_mutex_init(&s->copy_lock, NULL);
     pthread_cond_init(&s->copy_changed, NULL);
     s->cache = cache_open();
@@ -160,6 +163,7 @@ int store_open(const struct store_options *options, struct store **out, char why
 
 void store_close(struct store *s)
 {
+    (void)batch_save(s); /* what cannot be is in the Raft log still */
     readers_close(s->readers);
     checkpoint_close(s->checkpoint);
     cache_close(s->cache);
@@ -170,6 +174,8 @@ void store_close(struct store *s)
     pthread_mutex_destroy(&s->copy_lock);
     touched_free(&s->touched);
     session_table_free(&s->sessions);
+    unsaved_clear(&s->unsaved);
+    pthread_mutex_destroy(&s->writer_lock);
     pthread_mutex_destroy(&s->published_lock);
     memory_free(s);
 }
@@ -235,7 +241,12 @@ uint64_t store_durable_index(const struct store *s)
 
 int store_sync(struct store *s)
 {
-    return checkpoint_all(s->checkpoint);
+    pthread_mutex_lock(&s->writer_lock); /* so that no transaction stays open meanwhile */
+    int error = batch_save_locked(s);
+    if (error == 0)
+        error = checkpoint_all(s->checkpoint);
+    pthread_mutex_unlock(&s->writer_lock);
+    return error;
 }
 
 void store_totals(struct store *s, struct store_totals *totals)

@@ -3,13 +3,15 @@
  * store.h - the state machine: a tree of directories, files and symlinks in SQLite.
  *
  * Committed entries go in through store_apply(), in log order, one SQLite transaction a batch, with
- * the applied index in it; everything else only looks. Applying is deterministic: two stores that
- * applied the same entries have the same rows, the same inode numbers and the same fingerprint.
- * schema.h shows the tables, apply.h the rules of each command.
+ * the applied index in it; a small one by itself through store_apply_unsaved(), whose transaction
+ * stays open for more (batch.c). Everything else only looks. Applying is deterministic: two stores
+ * that applied the same entries have the same rows, the same inode numbers and the same
+ * fingerprint. schema.h shows the tables, apply.h the rules of each command.
  *
- * Threads: store_apply(), store_try() and store_undo() on one thread (the apply thread). Queries on
- * any thread, from memory or each on a connection of its own from a small pool, always on the last
- * applied batch; they never wait for store_apply(), nor it for them.
+ * Threads: store_apply() and store_apply_unsaved() on any thread, but one at a time: "the apply
+ * thread", whichever it is. Queries on any thread, from memory or each on a connection of its own
+ * from a small pool, always on all that is applied; they never wait for a batch, but one that needs
+ * what is unsaved saves it.
  *
  * Errors are negative errno. -EIO and -EUCLEAN (a page's checksum did not match) have been reported
  * before they are returned.
@@ -115,14 +117,21 @@ int store_apply(struct store *store, const struct store_entry *entries, uint32_t
                 struct store_result *results);
 
 /*
- * Carries out the entry behind the applied one, out of sight of queries, because it is likely to be
- * committed. If store_apply() begins with that entry it goes on from here; if with another, this
- * has not happened. False: nothing is tried. Holds SQLite's lock of writers, so not for long.
+ * Applies one entry without waiting for anybody, as store_apply() would but for the commit: that is
+ * store_save()'s, the next batch's, or a query's that needs it. -EAGAIN: this entry at this time is
+ * for store_apply(). Another negative errno: nothing happened, and store_apply() tells why.
  */
-bool store_try(struct store *store, const struct store_entry *entry);
+int store_apply_unsaved(struct store *store, const struct store_entry *entry,
+                        struct store_result *result);
 
-/* What was tried, if anything, has not happened. */
-void store_undo(struct store *store);
+bool store_is_saved(const struct store *store); /* any thread, cheap */
+
+/*
+ * Commits what is unsaved, if anything, and may wait for a checkpoint. A negative errno (-ENOSPC,
+ * -EIO): try again; it stays visible, but for queries that need SQLite, which fail. The thread of
+ * store_apply(), or while that cannot run.
+ */
+int store_save(struct store *store);
 
 uint64_t store_applied_index(const struct store *store); /* any thread, cheap */
 uint64_t store_applied_term(const struct store *store);

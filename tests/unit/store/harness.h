@@ -5,8 +5,8 @@
  * apply() gives the command the next sequence number of session 1, a time that grows, and returns
  * its status; `result` holds the rest. Everything is global: one store a test.
  *
- * With RAFTFS_TEST_TRY=same in the environment each entry is tried before it is applied, with
- * RAFTFS_TEST_TRY=other another one in its place: nothing may come out differently.
+ * With RAFTFS_TEST_UNSAVED in the environment each entry for which that can be done is applied
+ * without being saved, until something needs it to be: nothing may come out differently.
  */
 #ifndef RAFTFS_TESTS_STORE_HARNESS_H
 #define RAFTFS_TESTS_STORE_HARNESS_H
@@ -37,7 +37,7 @@ void harness_reopen(void);
 void harness_remove_top(void);
 void harness_open_options(struct store_options *options, const char *dir, bool create);
 
-/* The status of the command, applied alone in one batch. */
+/* The status of the command, applied alone. */
 int apply(struct command c);
 int apply_as_is(const struct command *c); /* session and seq as given */
 int apply_bytes(const void *data, uint32_t bytes, enum store_entry_kind kind);
@@ -57,7 +57,7 @@ struct store_attr attr_of(uint64_t ino);
 const char *content_of(uint64_t ino);
 uint64_t fingerprint(void);
 
-/* The fingerprint computed anew from the tables must be the one that was kept. */
+/* Saves; the fingerprint computed anew from the tables must then be the one that was kept. */
 void check_fingerprint(void);
 
 #endif

@@ -98,14 +98,20 @@ static unsigned log_pages(void)
     return (unsigned)(st.st_size / (24 + 4096));
 }
 
+static void put_letters_saving_each(const char *value)
+{
+    for (char name[2] = "a"; name[0] <= 'z'; name[0]++) {
+        assert_int_equal(do_put(ROOT, name, value), 0);
+        assert_int_equal(store_save(store), 0);
+    }
+}
+
 static void a_small_change_costs_two_pages(void **state)
 {
     (void)state;
-    for (char name[2] = "a"; name[0] <= 'z'; name[0]++)
-        assert_int_equal(do_put(ROOT, name, "value"), 0);
+    put_letters_saving_each("value");
     unsigned before = log_pages();
-    for (char name[2] = "a"; name[0] <= 'z'; name[0]++)
-        assert_int_equal(do_put(ROOT, name, "other"), 0);
+    put_letters_saving_each("other");
     assert_int_equal(log_pages(), before + 26 * 2);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A snapshot put in place of a running store's state, and a new cluster's store made out of one. */
+#include "lone.h"
 #include "replica.h"
 
 #include <fcntl.h>
@@ -51,6 +52,22 @@ static void the_state_is_the_snapshots(void **state)
 }
 
 /* What store.db alone holds, without its write-ahead log, is what would survive a power cut. */
+static void what_is_unsaved_here_gives_way(void **state)
+{
+    (void)state;
+    lone_seq = LONE_FIRST_SEQ;
+    put_saved("mine", "saved");
+    put_unsaved("mine", "unsaved");
+    put_unsaved("kept", "unsaved");
+    install();
+    replica_check_new();
+    assert_int_equal(ino_of(ROOT, "mine"), 0);
+    put_saved("mine", "saved");
+    put_unsaved("mine", "unsaved");
+    assert_string_equal(content_of(ino_of(ROOT, "mine")), "unsaved");
+    check_fingerprint();
+}
+
 static void it_is_durable_when_it_returns(void **state)
 {
     (void)state;
@@ -302,6 +319,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, replica_teardown)
         T(the_state_is_the_snapshots),
+        T(what_is_unsaved_here_gives_way),
         T(it_is_durable_when_it_returns),
         T(one_that_is_not_ahead_changes_nothing),
         T(what_is_open_here_stays_readable),

@@ -187,7 +187,8 @@ static void a_random_batch(unsigned count, int expected)
             check_against_model(&commands[i], &results[i]);
         buf_unref(bufs[i]);
     }
-    check_fingerprint();
+    if (expected == 0)
+        check_fingerprint();
     assert_int_equal(attr_of(appended_to).size_bytes, appended_bytes);
 }
 

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""A leader carries a lone change out before it is committed; nothing is left of one that never is."""
+"""
+One change after the other: each is applied at once and saved later. Whatever is killed meanwhile,
+what was acknowledged is there, and what never was committed is nowhere.
+"""
 import errno
+import sqlite3
 import threading
 
 from cluster import PATIENCE_S, until_done, write_until_done
 
 ROUNDS = 4
+KILLS = 6
+SNAPSHOTS = 5
 GONE = {errno.EROFS, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNABORTED}
 
 
@@ -23,13 +29,13 @@ class LoneWriter(threading.Thread):
     def run(self):
         while not self.stop.is_set() and not self.failed:
             try:
-                self.node.write(self.key, "old leader" * (1 + self.done % 2000))
+                self.node.write(self.key, f"{self.done + 1:06} " + "x" * (self.done % 2000))
                 self.done += 1
             except OSError as e:
                 self.failed = e
 
-    def wait_progress(self):
-        want = self.done + 10
+    def wait_progress(self, count=10):
+        want = self.done + count
         while self.done < want and self.is_alive():
             self.join(0.001)
 
@@ -87,3 +93,63 @@ def test_it_is_in_no_snapshot_and_gone_after_kill_9(cluster):
         let_others_go_on(cluster, old, f"other{i}")
         old.restart()
         check_replaced(cluster, old, f"other{i}")
+
+
+def check_acknowledged(cluster, key, done):
+    """It is everywhere, or the one after it, of which its writer was not told any more."""
+    cluster.wait_equal()
+    values = {until_done(lambda node=node: node.read(key)) for node in cluster.nodes}
+    assert len(values) == 1
+    assert int(values.pop().split(" ")[0]) in (done, done + 1)
+
+
+def test_what_a_killed_node_had_not_saved_it_applies_again(cluster):
+    cluster.start(3)
+    for i in range(KILLS):
+        cluster.wait_whole()
+        node = cluster.nodes[i % 3]
+        writer = LoneWriter(node, f"key{i}")
+        writer.wait_progress(20 + i)
+        node.kill()
+        writer.end()
+        node.restart()
+        check_acknowledged(cluster, writer.key, writer.done)
+
+
+def test_all_nodes_may_be_killed_at_once(cluster):
+    cluster.start(3)
+    for i in range(ROUNDS):
+        cluster.wait_whole()
+        writer = LoneWriter(cluster.nodes[i % 3], f"key{i}")
+        writer.wait_progress(20 + i)
+        for node in cluster.nodes:
+            node.process.kill()
+        for node in cluster.nodes:
+            node.reap()
+        writer.end()
+        for node in cluster.nodes:
+            node.respawn()
+        for node in cluster.nodes:
+            node.hear("serves")
+        check_acknowledged(cluster, writer.key, writer.done)
+
+
+def value_in_snapshot(node, key):
+    name = dict(line.split(": ", 1) for line in node.read(".raft/snapshot").splitlines())
+    path = f"{node.data}/snapshots/{name['term']}-{name['index']}.db"
+    db = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        found = db.execute("SELECT CAST(data AS TEXT) FROM dentry JOIN chunk USING (ino) "
+                           "WHERE parent = 1 AND n = 0 AND CAST(name AS TEXT) = ?", (key,))
+        return found.fetchone()[0]
+    finally:
+        db.close()
+
+
+def test_a_snapshot_holds_what_was_just_written(cluster):
+    cluster.start(3)
+    for i in range(SNAPSHOTS):
+        node = cluster.nodes[i % 3]
+        node.write("key", f"value {i}")
+        node.write(".raft/snapshot", "\n")
+        assert value_in_snapshot(node, "key") == f"value {i}"
