@@ -45,6 +45,7 @@ enum {
     DEFAULT_WORKERS = 4,
     ASLEEP_US = 20 * 1000, /* where the processors are crowded */
     LOOK_US = 60,          /* from an answer to the caller's next request */
+    LOOK_LONG_US = 400,    /* from a write's request to that, an answer in between */
     OPTIONS_BYTES = 4096,
     INIT_WAIT_MS = 10 * 1000,
     /* RELEASE is a background request: it must not queue behind readahead. */
@@ -146,6 +147,15 @@ static bool serve(struct mount *m, struct fuse_buf *buf)
     return n > 0 || n == -EINTR || n == -EAGAIN;
 }
 
+/* While somebody waits for an answer he will soon be back. */
+static uint32_t look_us(struct mount *m)
+{
+    pthread_mutex_lock(&m->lock);
+    bool waits = m->running > 0;
+    pthread_mutex_unlock(&m->lock);
+    return waits ? LOOK_LONG_US : LOOK_US;
+}
+
 static void *worker(void *arg)
 {
     struct mount *m = arg;
@@ -155,7 +165,7 @@ static void *worker(void *arg)
     while (alive && !m->leaving) {
         alive = serve(m, &buf);
         if (alive && !m->no_spin && clock_mono_us() >= asleep_until_us &&
-            spin_look(fuse_session_fd(m->session), LOOK_US) == SPIN_CROWDED)
+            spin_look(fuse_session_fd(m->session), look_us(m)) == SPIN_CROWDED)
             asleep_until_us = clock_mono_us() + ASLEEP_US;
     }
     free(buf.mem); /* libfuse's malloc */
