@@ -3,7 +3,7 @@
  * node.c - the only room that knows all three wings.
  *
  *     mount --requests.c--> barriers.c, changes.c, … --> driver (loop thread) --> log, net
- *     store <--queries-- mount                     applier.c (apply thread) <-- committed entries
+ *     store <--queries-- mount                     applier.c <-- committed entries
  *
  * Turns of the loop move all of it (turns.c). Start-up is a ladder (directory, listening, log and
  * store, threads, joining, mount) and the way down is its mirror image, so that each part finds

@@ -71,7 +71,6 @@ void raft_driver_applied(struct raft_driver *d, uint64_t index)
     if (d->apply_paused)
         return; /* raft_driver_installed() says where it stands */
     d->applied_index = index;
-    raft_driver_feed(d);
 }
 
 /* ---- Snapshots ---- */

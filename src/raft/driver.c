@@ -6,7 +6,10 @@
  * wants becomes one call of log/, net/ or the node. One step:
  *
  *     event -> raft_step() -> payloads into the cache -> write to the log -> messages to the net
- *           -> committed entries to the node -> timer
+ *           -> timer
+ *
+ * What is committed goes to the node at the end of a turn, when all that the turn came to has been
+ * sent: the others apply it at the same time.
  *
  * Appends leave in parallel with the leader's own write; promises (votes, acknowledgements) wait in
  * the outbox until the log reports their write durable.
@@ -255,7 +258,6 @@ static void collect(struct raft_driver *d)
     if (durable > d->durable_write)
         raft_driver_step(d, &(struct raft_event){.kind = RAFT_PERSISTED, .persisted = {durable}});
     raft_driver_tell_disk(d);
-    raft_driver_feed(d);
     settled(d);
 }
 
@@ -284,10 +286,7 @@ void raft_driver_watch_log(struct raft_driver *d)
     d->log_poll.data = d;
 }
 
-/*
- * What a turn has come to is sent first: others write at the same time, and apply what is committed
- * while this node does.
- */
+/* What a turn has come to is sent first: others write, or apply it, at the same time. */
 void raft_driver_flush(struct raft_driver *d)
 {
     if (d->closing)

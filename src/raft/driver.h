@@ -200,8 +200,8 @@ void raft_driver_admit_nobody(struct raft_driver *driver, const char *instead);
 void raft_driver_set_cluster(struct raft_driver *driver, uint64_t cluster);
 
 /*
- * Sends what waits to be sent, then begins to write the log. Whoever has called the driver outside
- * of the loop's callbacks ends so; the loop's turns do by themselves.
+ * Sends what waits to be sent, begins to write the log, then hands over what is committed. Whoever
+ * has called the driver outside of the loop's callbacks ends so; the loop's turns do by themselves.
  */
 void raft_driver_flush(struct raft_driver *driver);
 

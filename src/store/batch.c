@@ -11,7 +11,7 @@
  * makes one change after the other pays on every node for each. So a lone entry may be applied and
  * *saved* later: the transaction is left open, and what the entry has touched is shown by the cache
  * (cache.h). Saving is the commit. It comes with the next batch, when there is no room for more
- * (unsaved.h), after a moment's idleness (node/applier.c), or when a query needs something that
+ * (unsaved.h), soon after the first of them (node/applier.c), or when a query needs something that
  * only SQLite can tell and that may have been touched (query.c).
  *
  *     saved_index <= applied_index     SQLite shows the former, queries the latter
@@ -27,13 +27,15 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <time.h>
 
 #include "store/apply.h"
 #include "store/internal.h"
 
 enum {
     LITTLE_FILE_BYTES = 16 * 1024,
-    UNSAVED_PAGES = UNSAVED_ENTRIES * 16, /* of the write-ahead log: no more than they take */
+    UNSAVED_PAGES = UNSAVED_ENTRIES * 16, /* of the write-ahead log: they take no more */
+    LOCK_NS = 1000 * 1000,
 };
 
 static void apply_config(struct txn *t, const struct store_entry *entry)
@@ -198,7 +200,6 @@ int store_apply(struct store *s, const struct store_entry *entries, uint32_t cou
     if (error)
         return error;
     tell(s);
-    orphans_settle(s->orphans, s->options.is_open, s->options.ctx);
     (void)store_save(s); /* it is: for what else belongs to that */
     return 0;
 }
@@ -213,6 +214,8 @@ static bool is_little(struct store *s, const struct command *c)
 {
     struct store_attr attr;
     uint64_t epoch = cache_epoch(s->cache);
+    if (c->data_bytes && c->offset > LITTLE_FILE_BYTES)
+        return false; /* the row is filled up to there */
     switch (c->op) {
     case COMMAND_WRITE:
     case COMMAND_SETATTR:
@@ -274,18 +277,33 @@ bool store_is_saved(const struct store *s)
     return atomic_load(&s->saved_index) >= applied;
 }
 
+/* False: somebody else has had it for a moment. */
+static bool lock_soon(struct store *s)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += LOCK_NS;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    return pthread_mutex_timedlock(&s->writer_lock, &until) == 0;
+}
+
+/* Whoever has the lock may have saved it, and go on with a batch that nobody here need wait for. */
 int batch_save(struct store *s)
 {
-    if (store_is_saved(s))
-        return 0;
-    pthread_mutex_lock(&s->writer_lock);
-    int error = batch_save_locked(s);
-    pthread_mutex_unlock(&s->writer_lock);
-    return error;
+    while (!store_is_saved(s)) {
+        if (!lock_soon(s))
+            continue;
+        int error = batch_save_locked(s);
+        pthread_mutex_unlock(&s->writer_lock);
+        return error;
+    }
+    return 0;
 }
 
 int store_save(struct store *s)
 {
+    orphans_settle(s->orphans, s->options.is_open, s->options.ctx);
     pthread_mutex_lock(&s->writer_lock);
     int error = batch_save_locked(s);
     if (error == 0)

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -40,7 +41,7 @@ struct checkpoint {
     _Atomic(uint64_t) durable;
     atomic_bool waited_for; /* by the apply thread: no rest */
     int pages;              /* the log's, as the apply thread knows; its own */
-    int room_pages;         /* that its file has room for; likewise */
+    int room_pages;         /* that its file has room for; under the store's writer_lock */
 
     pthread_t thread;
     pthread_mutex_t lock;
@@ -182,13 +183,21 @@ int checkpoint_open(struct checkpoint **out, const char *path, const _Atomic(uin
     return 0;
 }
 
+static bool is_nearly_full(int fd, off_t bytes)
+{
+    struct statvfs disk;
+    return fstatvfs(fd, &disk) != 0 || (off_t)(disk.f_bavail * disk.f_frsize) / 4 < bytes;
+}
+
 void checkpoint_make_room(struct checkpoint *c, int pages)
 {
     if (checkpoint_has_room(c, pages))
         return;
     int more = pages + ROOM_PAGES;
-    int failed = fallocate(c->log_fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)more * WAL_FRAME_BYTES);
-    if (failed == 0 || errno == EOPNOTSUPP)
+    off_t bytes = (off_t)more * WAL_FRAME_BYTES;
+    if (is_nearly_full(c->log_fd, bytes))
+        return; /* what is left is the Raft log's */
+    if (fallocate(c->log_fd, FALLOC_FL_KEEP_SIZE, 0, bytes) == 0 || errno == EOPNOTSUPP)
         c->room_pages = more;
 }
 

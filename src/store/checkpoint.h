@@ -21,7 +21,7 @@ enum {
     CHECKPOINT_MAX_PAGES = 16384, /* 64 MiB: the apply thread waits for it, so that it can end */
 };
 
-/* `applied` is the index that queries see. 0 or a negative errno. */
+/* `applied` is the index that SQLite shows. 0 or a negative errno. */
 int checkpoint_open(struct checkpoint **out, const char *path, const _Atomic(uint64_t) *applied);
 
 /*

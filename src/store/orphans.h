@@ -24,8 +24,8 @@ int orphans_make_file(struct orphans *o, uint64_t ino);
 void orphans_add(struct orphans *o, const struct store_attr *attr, int fd);
 
 /*
- * After each batch: drops those that are not open any more and were not released, because their
- * last handle was closed before they were added, or because nobody came to open them.
+ * After each batch, or soon: drops those that are not open any more and were not released, because
+ * their last handle was closed before they were added, or because nobody came to open them.
  */
 void orphans_settle(struct orphans *o, bool (*is_open)(void *ctx, uint64_t ino), void *ctx);
 

@@ -4,10 +4,10 @@
  *
  * Every command asks for its session and moves its mark, so none of that is read from the database.
  * The table is filled by the first batch, changed by the rules of session.c, and saved at the end
- * of each batch, in its transaction: a result that came and went within one batch is never written.
- * If that transaction fails, or another state is installed, it is dropped and filled anew.
+ * of each transaction: a result that came and went within one is never written. If that fails, or
+ * another state is installed, it is dropped and filled anew.
  *
- * Threads: the apply thread's own.
+ * Threads: whoever applies or saves, under the store's writer_lock.
  */
 #ifndef RAFTFS_STORE_SESSION_TABLE_H
 #define RAFTFS_STORE_SESSION_TABLE_H

@@ -17,7 +17,8 @@
 /*
  * A reader that meets the write-ahead log's header half written takes the writer's lock for a
  * moment to look again, and whoever begins then finds the store busy: SQLite's own affair, to be
- * waited for. Nothing holds a lock for longer.
+ * waited for. The store's own transaction, which may stay open, is out of the way of checkpoints by
+ * the store's writer_lock.
  */
 enum { SQL_BUSY_MS = 10000 };
 

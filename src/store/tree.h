@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tree.h - the rows of the tree, inside one transaction of the apply thread.
+ * tree.h - the rows of the tree, inside one transaction of the writer's.
  *
  * Every change of a row goes through here (or session.h), because every change also moves the
  * totals and the fingerprint. The rules of who may change what are apply.c's.
@@ -15,7 +15,7 @@
 #include "store/sql.h"
 #include "store/store.h"
 
-/* The state's row: in memory on the apply thread, on disk with every batch. */
+/* The state's row: in memory, and on disk with every transaction. */
 struct store_state {
     uint64_t applied_index;
     uint64_t applied_term;

@@ -75,6 +75,28 @@ static void what_is_not_touched_is_asked_for_without_saving(void **state)
 }
 
 /* No name of this length is cached. */
+static void *ask_parent(void *arg)
+{
+    uint64_t parent;
+    *(int *)arg = store_parent(store, ROOT, &parent);
+    return NULL;
+}
+
+/* Whoever applies a batch has saved what was visible, and holds the lock for much longer. */
+static void a_query_does_not_wait_for_what_follows_the_saving(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    int status = 1;
+    put_unsaved("key", "value");
+    pthread_mutex_lock(&store->writer_lock);
+    assert_int_equal(pthread_create(&thread, NULL, ask_parent, &status), 0);
+    assert_int_equal(batch_save_locked(store), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    pthread_mutex_unlock(&store->writer_lock);
+    assert_int_equal(status, 0);
+}
+
 static void a_long_name_is_found_and_not_taken_for_absent(void **state)
 {
     (void)state;
@@ -188,6 +210,15 @@ static void one_to_a_large_or_unknown_file_may_not(void **state)
     assert_int_equal(attr_of(key).size_bytes, 5);
     assert_int_equal(unsaved(write_of(key, 0, "z")), 0);
     assert_string_equal(content_of(key), "zalue");
+}
+
+static void one_far_behind_the_end_may_not(void **state)
+{
+    (void)state;
+    uint64_t key = put_saved("key", "value");
+    assert_int_equal(unsaved(write_of(key, 60000, "far")), -EAGAIN);
+    assert_int_equal(unsaved(write_of(key, 5, "near")), 0);
+    assert_string_equal(content_of(key), "valuenear");
 }
 
 static void what_changes_nothing_may(void **state)
@@ -429,6 +460,7 @@ int main(void)
         T(it_is_visible_at_once_and_saved_later),
         T(a_query_that_needs_sqlite_has_it_saved),
         T(what_is_not_touched_is_asked_for_without_saving),
+        T(a_query_does_not_wait_for_what_follows_the_saving),
         T(a_long_name_is_found_and_not_taken_for_absent),
         T(what_the_cache_has_not_is_not_as_it_was_before),
         T(a_new_directory_is_empty_and_there),
@@ -436,6 +468,7 @@ int main(void)
         T(a_removal_and_a_configuration_may_not),
         T(a_big_one_may_not),
         T(one_to_a_large_or_unknown_file_may_not),
+        T(one_far_behind_the_end_may_not),
         T(what_changes_nothing_may),
         T(so_many_share_a_transaction_and_no_more),
         T(the_first_one_after_opening_may_not),

@@ -92,7 +92,7 @@ static int setup(void **state)
 static int setup_bigger(void **state)
 {
     (void)state;
-    return mount_small("size=32m");
+    return mount_small("size=96m");
 }
 
 static int teardown(void **state)
