@@ -200,7 +200,8 @@ int store_apply(struct store *s, const struct store_entry *entries, uint32_t cou
     if (error)
         return error;
     tell(s);
-    (void)store_save(s); /* it is: for what else belongs to that */
+    /* Nothing is unsaved: this is for a checkpoint that is due, and for room for what comes. */
+    (void)store_save(s);
     return 0;
 }
 
