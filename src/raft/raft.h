@@ -168,7 +168,7 @@ struct raft_msg {
         } append_reply;
         struct {
             uint64_t commit;   /* never above what the receiver is known to hold */
-            uint64_t round;    /* echoed: proves contact at or after the round's start */
+            uint64_t round;    /* echoed: proves contact at or after its start; 0: no answer */
             uint32_t lease_us; /* an echo promises to elect nobody else for so long; 0: none */
             uint32_t grant_us; /* who has asked lately may read again by itself (grant.c); 0: not */
         } heartbeat;

@@ -163,6 +163,8 @@ void follower_on_heartbeat(struct raft *r, const struct raft_msg *m)
     follow_commit(r, m->heartbeat.commit, r->log.last_index);
     lease_promise(r, m->heartbeat.lease_us);
     grant_take_again(r, m->heartbeat.commit, m->heartbeat.grant_us);
+    if (m->heartbeat.round == 0)
+        return;
     effects_send(
         r,
         &(struct raft_msg){.kind = RAFT_MSG_HEARTBEAT_REPLY,

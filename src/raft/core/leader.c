@@ -121,18 +121,19 @@ void leader_replicate(struct raft *r)
 }
 
 /*
- * To every member, or to those that do not know of a commit that they hold: the one whose answer
- * made the commit and the one whose answer comes after it hear of it at once, not with the next
- * round, for their callers wait for it.
+ * To every member, as a round; or to those that do not know of a commit that they hold: the one
+ * whose answer made the commit and the one whose answer comes after it hear of it at once, not with
+ * the next round, for their callers wait for it. That is no round, and nobody answers it: an answer
+ * would cost both ends as much as the acknowledgement did, and prove nothing that it has not.
  */
-static void send_heartbeats(struct raft *r, bool all)
+static void send_heartbeats(struct raft *r, bool round)
 {
     for (uint32_t i = 0; i < r->config.count; i++) {
         struct progress *p = &r->peers[i];
         if (peer_is_self(r, p->id))
             continue;
         uint64_t commit = p->match < r->commit_index ? p->match : r->commit_index;
-        if (!all && commit <= p->commit_told)
+        if (!round && commit <= p->commit_told)
             continue;
         p->commit_told = commit;
         effects_send(r,
@@ -140,8 +141,8 @@ static void send_heartbeats(struct raft *r, bool all)
                                         .to = p->id,
                                         .term = r->hard.term,
                                         .heartbeat = {.commit = commit,
-                                                      .round = r->round,
-                                                      .lease_us = lease_wanted_us(r),
+                                                      .round = round ? r->round : 0,
+                                                      .lease_us = round ? lease_wanted_us(r) : 0,
                                                       .grant_us = grant_again(r, p)}},
                      0);
     }

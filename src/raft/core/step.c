@@ -299,7 +299,11 @@ void raft_step(struct raft *r, const struct raft_event *e, struct raft_effects *
     uint64_t committed = r->commit_index;
     if (r->role == RAFT_LEADER)
         leader_advance_commit(r);
-    /* A step that commits does so under one role and one configuration: neither changes in it. */
+    /*
+     * A step that commits does so under one role and one configuration: neither changes in it.
+     * What only waits for the commit of a configuration comes in the next step, which is at once.
+     */
+    bool config_committed = committed < r->config_index && r->config_index <= r->commit_index;
     if (r->role == RAFT_LEADER && r->commit_index == committed)
         leader_tick(r);
     if (r->role == RAFT_LEADER && r->commit_index == committed)
@@ -314,7 +318,7 @@ void raft_step(struct raft *r, const struct raft_event *e, struct raft_effects *
         out->changed = true;
     r->had_quorum = quorum;
     out->commit_index = r->commit_index;
-    out->wake_at_us = r->wake_at_us = next_wake(r);
+    out->wake_at_us = r->wake_at_us = config_committed ? r->now_us : next_wake(r);
     invariant_step(r);
     r->out = NULL;
 }

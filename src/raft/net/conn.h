@@ -41,6 +41,7 @@ struct net_piece {
 
 struct net_conn {
     uv_tcp_t tcp;
+    int fd; /* its socket, from net_conn_start() on */
     struct raft_net *net;
     const struct net_conn_role *role;
     struct net_conn *next, *prev;  /* of all the net's connections */

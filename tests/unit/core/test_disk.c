@@ -118,7 +118,8 @@ static void a_full_follower_lags_but_votes(void **state)
 /* Whether it says so after as many heartbeats as fit, and another one at once. */
 static bool is_stalled_after(struct rig *g, uint64_t us)
 {
-    struct raft_msg heartbeat = {.kind = RAFT_MSG_HEARTBEAT, .from = 2, .term = 2};
+    struct raft_msg heartbeat = {
+        .kind = RAFT_MSG_HEARTBEAT, .from = 2, .term = 2, .heartbeat = {.round = 1}};
     for (uint64_t end_us = g->now_us + us; g->now_us < end_us; g->now_us += RIG_HEARTBEAT_US)
         rig_message(g, heartbeat);
     rig_message(g, heartbeat);
