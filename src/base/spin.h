@@ -17,16 +17,19 @@
 #ifndef RAFTFS_BASE_SPIN_H
 #define RAFTFS_BASE_SPIN_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum spin_seen {
     SPIN_NOTHING,
-    SPIN_READABLE, /* or an error */
+    SPIN_READABLE, /* or an error, or the flag is set */
     SPIN_LATE,     /* likewise, but somebody had the processor for a time slice meanwhile */
     SPIN_CROWDED,  /* somebody had it, or this thread was stopped, and nothing has come */
 };
 
-/* Looks for for_us at most whether the descriptor is readable. */
-enum spin_seen spin_look(int fd, uint32_t for_us);
+/* Looks for for_us at most whether the descriptor is readable, or `flag` set (NULL: there is none).
+ */
+enum spin_seen spin_look(int fd, const atomic_bool *flag, uint32_t for_us);
 
 #endif

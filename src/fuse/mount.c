@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mount.c - the FUSE session: its options, its workers, its beginning and its end.
+ * mount.c - the FUSE session: its options, its beginning and its end.
  *
  * The opening thread answers INIT itself, so that the mount serves when mount_open() returns. Then
- * a few workers read requests. Each sleeps in read(2) itself, which is one system call a request
- * and wakes one worker; an epoll in front of it would cost three more calls. After a request it
- * first looks out for the next one, since open(2) alone is three. To leave, they are sent a signal
- * that does nothing but interrupt that read.
+ * the workers read requests (workers.h).
  *
  * The end, in this order, so that a caller always gets an answer and nothing is lost:
  *
@@ -42,16 +39,10 @@
 #include "fuse/special.h"
 
 enum {
-    DEFAULT_WORKERS = 4,
-    ASLEEP_US = 20 * 1000, /* where the processors are crowded */
-    LOOK_US = 60,          /* from an answer to the caller's next request */
-    LOOK_LONG_US = 400,    /* from a write's request to that, an answer in between */
     OPTIONS_BYTES = 4096,
     INIT_WAIT_MS = 10 * 1000,
     /* RELEASE is a background request: it must not queue behind readahead. */
     MAX_BACKGROUND = 64,
-    LEAVE_SIGNAL = SIGUSR1,
-    LEAVE_RETRY_NS = 1000 * 1000,
     LINE_BYTES = 256,
 };
 
@@ -125,10 +116,8 @@ static ssize_t pass_write(int fd, struct iovec *iov, int count, void *userdata)
 
 static const struct fuse_custom_io custom_io = {.read = pass_read, .writev = pass_write};
 
-/* ---- Workers ---- */
-
 /* The kernel has ended the session. Told once, and not if it is our doing. */
-static void session_gone(struct mount *m)
+void mount_session_gone(struct mount *m)
 {
     pthread_mutex_lock(&m->lock);
     bool news = !m->gone;
@@ -136,68 +125,6 @@ static void session_gone(struct mount *m)
     pthread_mutex_unlock(&m->lock);
     if (news && m->on_unmounted)
         m->on_unmounted(m->ctx);
-}
-
-/* Waits for one request and serves it; false when the session has ended. */
-static bool serve(struct mount *m, struct fuse_buf *buf)
-{
-    int n = fuse_session_receive_buf(m->session, buf);
-    if (n > 0)
-        fuse_session_process_buf(m->session, buf);
-    return n > 0 || n == -EINTR || n == -EAGAIN;
-}
-
-/* While somebody waits for an answer he will soon be back. */
-static uint32_t look_us(struct mount *m)
-{
-    pthread_mutex_lock(&m->lock);
-    bool waits = m->running > 0;
-    pthread_mutex_unlock(&m->lock);
-    return waits ? LOOK_LONG_US : LOOK_US;
-}
-
-static void *worker(void *arg)
-{
-    struct mount *m = arg;
-    struct fuse_buf buf = {0};
-    uint64_t asleep_until_us = 0;
-    bool alive = true;
-    while (alive && !m->leaving) {
-        alive = serve(m, &buf);
-        if (alive && !m->no_spin && clock_mono_us() >= asleep_until_us &&
-            spin_look(fuse_session_fd(m->session), look_us(m)) == SPIN_CROWDED)
-            asleep_until_us = clock_mono_us() + ASLEEP_US;
-    }
-    free(buf.mem); /* libfuse's malloc */
-    if (!alive)
-        session_gone(m);
-    return NULL;
-}
-
-static void on_leave_signal(int number)
-{
-    (void)number; /* it has interrupted a read: that is all it is for */
-}
-
-static void start_workers(struct mount *m, unsigned count)
-{
-    struct sigaction leave = {.sa_handler = on_leave_signal}; /* no SA_RESTART */
-    sigaction(LEAVE_SIGNAL, &leave, NULL);
-    m->workers = memory_zalloc(count * sizeof(*m->workers));
-    for (; m->worker_count < count; m->worker_count++)
-        thread_start(&m->workers[m->worker_count], "fuse", worker, m);
-}
-
-/* A signal that comes just before the read it is meant for is lost: so it is sent again. */
-static void stop_workers(struct mount *m)
-{
-    m->leaving = true;
-    for (unsigned i = 0; i < m->worker_count; i++)
-        while (pthread_tryjoin_np(m->workers[i], NULL) == EBUSY) {
-            pthread_kill(m->workers[i], LEAVE_SIGNAL);
-            nanosleep(&(struct timespec){.tv_nsec = LEAVE_RETRY_NS}, NULL);
-        }
-    memory_free(m->workers);
 }
 
 /* ---- The session ---- */
@@ -293,7 +220,7 @@ static int answer_init(struct mount *m)
     struct pollfd p = {.fd = fuse_session_fd(m->session), .events = POLLIN};
     bool alive = true;
     while (alive && !m->ready && poll(&p, 1, INIT_WAIT_MS) > 0)
-        alive = serve(m, &buf);
+        alive = workers_serve_one(m, &buf);
     free(buf.mem);
     return m->ready ? 0 : -EPROTO;
 }
@@ -332,6 +259,7 @@ static struct mount *new_mount(const struct mount_options *options)
     pthread_mutex_init(&m->lock, NULL);
     pthread_cond_init(&m->idle, NULL);
     pins_init(&m->pins);
+    workers_init(&m->workers);
     notify_init(m, options->cache_names);
     map_init(&m->inodes);
     map_init(&m->aliases);
@@ -360,6 +288,7 @@ void mount_free(struct mount *m)
     map_close(&m->aliases);
     map_close(&m->inodes);
     notify_free(m);
+    workers_close(&m->workers);
     pins_close(&m->pins);
     pthread_cond_destroy(&m->idle);
     pthread_mutex_destroy(&m->lock);
@@ -386,7 +315,7 @@ static int fail_open(struct mount *m, const char *user_options, char why[MOUNT_W
 }
 
 /* The mount is there: from here on mount_close() takes everything down. */
-static int serve_mount(struct mount *m, unsigned workers)
+static int serve_mount(struct mount *m)
 {
     int status = fuse_session_custom_io(m->session, &custom_io, fuse_session_fd(m->session));
     if (status == 0)
@@ -394,7 +323,7 @@ static int serve_mount(struct mount *m, unsigned workers)
     if (status < 0)
         return status;
     notify_start(m);
-    start_workers(m, workers);
+    workers_start(m);
     return 0;
 }
 
@@ -407,7 +336,7 @@ int mount_open(const struct mount_options *options, struct mount **out, char why
         return fail_open(m, options->fuse_options, why);
     keep_what_is_said(false);
     timers_init(&m->timers, &m->lock);
-    int status = serve_mount(m, options->workers ? options->workers : DEFAULT_WORKERS);
+    int status = serve_mount(m);
     if (status < 0) {
         snprintf(why, MOUNT_WHY_BYTES, "%s cannot be served: %s", m->mountpoint, strerror(-status));
         mount_close(m);
@@ -443,7 +372,7 @@ void mount_close(struct mount *m)
 {
     detach(m);
     notify_stop(m);
-    stop_workers(m);
+    workers_stop(m);
     deferred_commit_all(m);
     wait_until_idle(m);
     timers_close(&m->timers);

@@ -23,7 +23,6 @@ struct mount_options {
     bool cache_names;         /* the kernel may keep names and attributes (consistency=local) */
     bool special_hidden;      /* readdir does not list .status and .leader */
     bool no_spin;             /* the workers sleep whenever they wait (base/spin.h) */
-    unsigned workers;         /* 0: the default */
     const struct backend *backend;
     /* The mount was taken away (umount, fusermount3 -u): the node should leave. Any thread. */
     void (*on_unmounted)(void *ctx);

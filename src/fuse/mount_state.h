@@ -2,9 +2,9 @@
 /*
  * mount_state.h - what the files of this room share about one mount.
  *
- * One lock guards everything that is changed after mount_open(), except the pins and the
- * notifier's. It is held for microseconds: never across the store, the backend, a reply or anything
- * else of libfuse.
+ * One lock guards everything that is changed after mount_open(), except the pins, the notifier's
+ * and the workers'. It is held for microseconds: never across the store, the backend, a reply or
+ * anything else of libfuse.
  */
 #ifndef RAFTFS_FUSE_MOUNT_STATE_H
 #define RAFTFS_FUSE_MOUNT_STATE_H
@@ -22,6 +22,7 @@
 #include "fuse/pins.h"
 #include "fuse/recent.h"
 #include "fuse/timer.h"
+#include "fuse/workers.h"
 
 struct handle;
 struct request;
@@ -44,6 +45,7 @@ struct mount {
     int64_t mounted_ns;
     struct pins pins;
     struct notifier notifier;
+    struct workers workers;
 
     pthread_mutex_t lock;
     struct timers timers;
@@ -67,14 +69,16 @@ struct mount {
     struct fuse_session *session; /* from here on: mount.c's own */
     char *mountpoint;
     bool no_spin;
-    pthread_t *workers;
-    unsigned worker_count;
-    atomic_bool leaving; /* the workers shall leave */
-    bool ready;          /* INIT is being answered */
-    bool answered;       /* INIT was answered */
-    bool gone;           /* the mount was taken away, or is being so */
+    bool ready;    /* INIT is being answered */
+    bool answered; /* INIT was answered */
+    bool gone;     /* the mount was taken away, or is being so */
     void (*on_unmounted)(void *ctx);
     void *ctx;
 };
+
+/* ---- mount.c ---- */
+
+/* The kernel has ended the session: a worker's to say. */
+void mount_session_gone(struct mount *m);
 
 #endif

@@ -106,7 +106,7 @@ static void reply_write(struct request *r, int status, const struct store_result
     if (status < 0)
         request_reply(r, status);
     else
-        request_reply_written(r, r->bytes);
+        request_reply_written(r);
 }
 
 static void written(struct request *r, int status, const struct store_result *result)

@@ -249,7 +249,7 @@ static void on_order(struct backend_order *order, int status)
     if (status < 0 || order->kind == BACKEND_ORDER_REMOVE)
         request_reply(r, status);
     else
-        request_reply_written(r, r->bytes);
+        request_reply_written(r);
 }
 
 void request_order(struct request *r)
@@ -283,11 +283,18 @@ static void finish(struct request *r)
     pthread_mutex_unlock(&m->lock);
 }
 
-void request_reply(struct request *r, int status)
+static void reply_now(struct request *r)
 {
     begin_end(r);
-    fuse_reply_err(r->fuse, -status);
+    fuse_reply_err(r->fuse, -r->status);
     finish(r);
+}
+
+void request_reply(struct request *r, int status)
+{
+    r->status = status;
+    if (!workers_take_over(r, reply_now))
+        reply_now(r);
 }
 
 void request_reply_attr(struct request *r, const struct store_attr *attr, double timeout_s)
@@ -316,11 +323,17 @@ void request_reply_data(struct request *r, const void *data, size_t bytes)
     finish(r);
 }
 
-void request_reply_written(struct request *r, size_t bytes)
+static void reply_written_now(struct request *r)
 {
     begin_end(r);
-    fuse_reply_write(r->fuse, bytes);
+    fuse_reply_write(r->fuse, r->bytes);
     finish(r);
+}
+
+void request_reply_written(struct request *r)
+{
+    if (!workers_take_over(r, reply_written_now))
+        reply_written_now(r);
 }
 
 void request_reply_link(struct request *r, const char *target)

@@ -58,6 +58,7 @@ struct request {
     struct buf *sent; /* with keep_sent: what was sent last, to be read once it is answered */
 
     request_fn *then;
+    int status; /* that it is answered with, where a worker takes that over */
     request_fn *numbered;
     request_changed_fn *changed;
     struct request *next_held; /* deferred.c's */
@@ -120,7 +121,7 @@ void request_reply(struct request *r, int status);
 void request_reply_attr(struct request *r, const struct store_attr *attr, double timeout_s);
 void request_reply_entry(struct request *r, const struct store_attr *attr); /* of r->name */
 void request_reply_data(struct request *r, const void *data, size_t bytes);
-void request_reply_written(struct request *r, size_t bytes);
+void request_reply_written(struct request *r); /* r->bytes */
 void request_reply_link(struct request *r, const char *target);
 
 /* False if the caller is gone: then no RELEASE will come. */

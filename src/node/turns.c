@@ -178,7 +178,7 @@ static void wait_for_event(struct node *n)
     int in_ms = uv_backend_timeout(&n->loop);
     n->waits_until_ms = next_turn_ms(n);
     pthread_mutex_unlock(&n->turn);
-    enum spin_seen seen = awake && in_ms != 0 ? spin_look(events.fd, LOOK_US) : SPIN_NOTHING;
+    enum spin_seen seen = awake && in_ms != 0 ? spin_look(events.fd, NULL, LOOK_US) : SPIN_NOTHING;
     if (seen == SPIN_NOTHING)
         poll(&events, 1, in_ms);
     pthread_mutex_lock(&n->turn);

@@ -27,7 +27,7 @@ static bool look_until_something_comes(int fd)
 {
     enum spin_seen seen;
     do
-        seen = spin_look(fd, LONG_US);
+        seen = spin_look(fd, NULL, LONG_US);
     while (seen == SPIN_CROWDED);
     return seen != SPIN_NOTHING;
 }
@@ -51,7 +51,29 @@ static void it_sees_what_is_there(void **state)
 {
     (void)state;
     int fd = eventfd(1, EFD_NONBLOCK);
-    assert_int_equal(spin_look(fd, LONG_US), SPIN_READABLE);
+    assert_int_equal(spin_look(fd, NULL, LONG_US), SPIN_READABLE);
+    close(fd);
+}
+
+static void *set(void *flag)
+{
+    *(atomic_bool *)flag = true;
+    return NULL;
+}
+
+static void it_sees_a_flag(void **state)
+{
+    (void)state;
+    int fd = eventfd(0, EFD_NONBLOCK);
+    for (int i = 0; i < 100; i++) {
+        atomic_bool flag = false;
+        pthread_t other;
+        pthread_create(&other, NULL, set, &flag);
+        while (spin_look(fd, &flag, LONG_US) == SPIN_CROWDED)
+            continue;
+        assert_true(flag);
+        pthread_join(other, NULL);
+    }
     close(fd);
 }
 
@@ -59,8 +81,8 @@ static void it_ends_when_nothing_comes(void **state)
 {
     (void)state;
     int fd = eventfd(0, EFD_NONBLOCK);
-    assert_int_equal(spin_look(fd, 0), SPIN_NOTHING);
-    enum spin_seen seen = spin_look(fd, 200);
+    assert_int_equal(spin_look(fd, NULL, 0), SPIN_NOTHING);
+    enum spin_seen seen = spin_look(fd, NULL, 200);
     assert_true(seen == SPIN_NOTHING || seen == SPIN_CROWDED);
     close(fd);
 }
@@ -87,7 +109,7 @@ static void it_notices_a_crowd(void **state)
     sched_setaffinity(0, sizeof(one), &one); /* they inherit it */
     for (int i = 0; i < OTHERS; i++)
         pthread_create(&others[i], NULL, work, &stop);
-    while (spin_look(fd, LONG_US) != SPIN_CROWDED)
+    while (spin_look(fd, NULL, LONG_US) != SPIN_CROWDED)
         continue;
     stop = true;
     for (int i = 0; i < OTHERS; i++)
@@ -99,9 +121,8 @@ static void it_notices_a_crowd(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(it_sees_what_comes),
-        cmocka_unit_test(it_sees_what_is_there),
-        cmocka_unit_test(it_ends_when_nothing_comes),
+        cmocka_unit_test(it_sees_what_comes), cmocka_unit_test(it_sees_what_is_there),
+        cmocka_unit_test(it_sees_a_flag),     cmocka_unit_test(it_ends_when_nothing_comes),
         cmocka_unit_test(it_notices_a_crowd),
     };
     return cmocka_run_group_tests_name("spin", tests, NULL, NULL);
