@@ -412,5 +412,7 @@ int tree_copy_out(struct txn *t, const struct inode *inode, int fd)
         error = write_out(fd, sqlite3_column_blob(s, 1), (size_t)sqlite3_column_bytes(s, 1),
                           sql_u64(s, 0) * STORE_CHUNK_BYTES);
     sql_done(s);
+    if (error == 0 && ftruncate(fd, (off_t)inode->attr.size_bytes) < 0) /* it may end in a hole */
+        error = -errno;
     return error;
 }

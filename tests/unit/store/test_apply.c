@@ -362,6 +362,24 @@ static void an_open_file_keeps_all_of_its_content(void **state)
     }
 }
 
+static void an_orphan_may_end_in_a_hole(void **state)
+{
+    (void)state;
+    do_put(ROOT, "f", "kept");
+    uint64_t ino = open_ino = result.attr.ino;
+    struct command grow = {
+        .op = COMMAND_SETATTR, .ino = ino, .set = COMMAND_SET_SIZE, .size = 2000};
+    assert_int_equal(apply(grow), 0);
+    assert_int_equal(do_unlink(ROOT, "f", root_user), 0);
+    char seen[3000], want[2000] = "kept";
+    size_t got;
+    struct store_attr attr;
+    assert_int_equal(store_read(store, ino, 0, sizeof(seen), seen, &got, &attr), 0);
+    assert_int_equal(got, sizeof(want));
+    assert_memory_equal(seen, want, sizeof(want));
+    store_orphan_release(store, ino);
+}
+
 static bool stop_after_two(void *ctx, const char *name, size_t bytes, uint64_t cookie,
                            const struct store_attr *attr)
 {
@@ -425,6 +443,7 @@ int main(void)
         TEST(the_founder_owns_the_root),
         TEST(an_open_file_outlives_its_name),
         TEST(an_open_file_keeps_all_of_its_content),
+        TEST(an_orphan_may_end_in_a_hole),
         TEST(readdir_goes_on_where_it_stopped),
         TEST(a_reopened_store_is_the_same),
     };
