@@ -21,6 +21,7 @@ enum {
     SAVE_US = 10 * 1000,    /* what is unsaved waits for more */
     SLOW_US = 2000,         /* to apply one entry: it reads a disk that has much to do */
     AFTER_SLOW_US = 500000, /* the loop does not try that again */
+    RECLAIM_RETRY_US = 10 * 1000 * 1000,
 };
 
 struct applier {
@@ -37,6 +38,7 @@ struct applier {
     void *call_ctx;
     uint64_t save_us;       /* when to save what is unsaved; 0: nothing is */
     uint64_t slow_until_us; /* no entry is applied at once */
+    uint64_t reclaim_us;    /* no garbage is freed before; the apply thread's */
 
     /* Whoever applies has set `busy`, and the rest is his. */
     bool busy;
@@ -76,16 +78,23 @@ static uint32_t take_batch(struct applier *a)
     return n;
 }
 
-static void report_failure(struct applier *a, int status)
+/* Once a minute. */
+static bool is_time_to_report(struct applier *a)
 {
     uint64_t now_us = clock_mono_us();
     if (a->reported_us && now_us < a->reported_us + REPORT_EVERY_US)
-        return;
+        return false;
     a->reported_us = now_us;
-    report_error(
-        "store.db: changes cannot be written: %s. Reads show what was there, or fail; this "
-        "goes on by itself once there is room",
-        strerror(-status));
+    return true;
+}
+
+static void report_failure(struct applier *a, int status)
+{
+    if (is_time_to_report(a))
+        report_error(
+            "store.db: changes cannot be written: %s. Reads show what was there, or fail; this "
+            "goes on by itself once there is room",
+            strerror(-status));
 }
 
 static bool is_closing(struct applier *a)
@@ -174,12 +183,55 @@ static void end_work(struct applier *a)
 
 /* ---- The apply thread (under the lock, which it gives up meanwhile) ---- */
 
+/*
+ * Freeing garbage has about half of the thread's time. After a batch it may take as long again, or
+ * a writer that never ceases could make garbage faster than it is freed; otherwise a piece is
+ * followed by a rest that is as long, in which the loop applies what comes alone.
+ */
+static bool may_reclaim(const struct applier *a)
+{
+    return !a->ended && !a->closing && !a->call && store_has_garbage(a->options.store);
+}
+
+static bool piece_is_due(const struct applier *a)
+{
+    return may_reclaim(a) && clock_mono_us() >= a->reclaim_us;
+}
+
+/* False: it failed, and is tried again later. */
+static bool run_piece(struct applier *a)
+{
+    uint64_t since_us = clock_mono_us();
+    begin_work(a);
+    int status = store_reclaim(a->options.store);
+    if (status == -EUCLEAN)
+        damaged(a);
+    else if (status < 0 && is_time_to_report(a))
+        report_error("store.db: what was removed cannot be freed: %s. This is tried again; see to "
+                     "this node's disk",
+                     strerror(-status));
+    end_work(a);
+    uint64_t now_us = clock_mono_us();
+    a->reclaim_us = now_us + (status < 0 ? RECLAIM_RETRY_US : now_us - since_us);
+    return status == 0;
+}
+
+static void run_pieces(struct applier *a, uint64_t until_us)
+{
+    bool more = piece_is_due(a);
+    while (more)
+        more = run_piece(a) && may_reclaim(a) && clock_mono_us() < until_us;
+}
+
 static void run_batch(struct applier *a)
 {
+    uint64_t since_us = clock_mono_us();
     uint32_t n = take_batch(a);
     begin_work(a);
     carry_out(a, n);
     end_work(a);
+    uint64_t now_us = clock_mono_us();
+    run_pieces(a, now_us + (now_us - since_us));
 }
 
 static void run_call(struct applier *a)
@@ -212,6 +264,18 @@ static void sleep_until(struct applier *a, uint64_t until_us)
     pthread_cond_timedwait(&a->added, &a->lock, &until);
 }
 
+/* Until something is added, or it is time to save or to free something. */
+static void sleep_on(struct applier *a)
+{
+    uint64_t until_us = a->save_us ? a->save_us : UINT64_MAX;
+    if (may_reclaim(a) && a->reclaim_us < until_us)
+        until_us = a->reclaim_us;
+    if (until_us == UINT64_MAX)
+        pthread_cond_wait(&a->added, &a->lock);
+    else
+        sleep_until(a, until_us);
+}
+
 static void *apply_thread(void *arg)
 {
     struct applier *a = arg;
@@ -224,12 +288,12 @@ static void *apply_thread(void *arg)
             run_batch(a);
         else if (a->call)
             run_call(a);
-        else if (a->save_us == 0)
-            pthread_cond_wait(&a->added, &a->lock);
-        else if (clock_mono_us() < a->save_us)
-            sleep_until(a, a->save_us);
-        else
+        else if (a->save_us && clock_mono_us() >= a->save_us)
             run_save(a);
+        else if (piece_is_due(a))
+            run_piece(a);
+        else
+            sleep_on(a);
     }
     pthread_mutex_unlock(&a->lock);
     return NULL;

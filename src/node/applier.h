@@ -7,6 +7,9 @@
  * has happened, and this node only learns of it late. Until the node is stopped: then its next life
  * has it from the log.
  *
+ * What was cut off is freed in pieces in between (store_reclaim), so that a change of any size is
+ * little to apply. What comes waits for one piece, or after a batch for as long as that took.
+ *
  * A lone entry, when there is nothing else to do, is applied by the loop at once, and saved later
  * (store/batch.c), so that nobody need be woken up for it.
  *

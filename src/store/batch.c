@@ -22,6 +22,8 @@
  * beyond the transaction cannot be done twice, and is saved at once: a removal may make a copy for
  * those who have the inode open, and a configuration is asked for by name.
  *
+ * Garbage (garbage.h) is freed by transactions of their own, between batches.
+ *
  * Everything here is done under writer_lock. A batch may hold it for long, but then all that is
  * visible has been saved before, and no query needs it.
  */
@@ -30,6 +32,7 @@
 #include <time.h>
 
 #include "store/apply.h"
+#include "store/garbage.h"
 #include "store/internal.h"
 
 enum {
@@ -137,9 +140,12 @@ static int commit(struct store *s)
     session_table_save(&s->sessions, &s->writer);
     tree_save_state(&s->txn);
     int error = end_transaction(s);
-    if (error == 0)
-        batch_saved(s, &s->txn.state);
-    return error;
+    if (error)
+        return error;
+    batch_saved(s, &s->txn.state);
+    if (s->txn.garbage)
+        s->garbage = true;
+    return 0;
 }
 
 void batch_saved(struct store *s, const struct store_state *state)
@@ -209,7 +215,8 @@ int store_apply(struct store *s, const struct store_entry *entries, uint32_t cou
 
 /*
  * Whether it is little work, and likely to read nothing from the disk: to cut a large file means to
- * free all its pages. Of a name that is made nothing is known, but it is hardly ever there.
+ * read the hashes of all its rows. Of a name that is made nothing is known, but it is hardly ever
+ * there.
  */
 static bool is_little(struct store *s, const struct command *c)
 {
@@ -302,14 +309,50 @@ int batch_save(struct store *s)
     return 0;
 }
 
+/* Under the lock, no transaction is open: a checkpoint may want SQLite's lock of writers. */
+static void look_after_log(struct store *s, bool saved)
+{
+    if (saved)
+        checkpoint_grown(s->checkpoint, s->wal_pages);
+    checkpoint_make_room(s->checkpoint, s->wal_pages + UNSAVED_PAGES);
+}
+
 int store_save(struct store *s)
 {
     orphans_settle(s->orphans, s->options.is_open, s->options.ctx);
     pthread_mutex_lock(&s->writer_lock);
     int error = batch_save_locked(s);
+    look_after_log(s, error == 0);
+    pthread_mutex_unlock(&s->writer_lock);
+    return error;
+}
+
+/* ---- Garbage ---- */
+
+bool store_has_garbage(const struct store *s)
+{
+    return atomic_load(&s->garbage);
+}
+
+/* In a transaction of its own, which leaves the state as it is: what is unsaved comes before. */
+static int reclaim(struct store *s)
+{
+    int error = batch_save_locked(s);
+    if (error)
+        return error;
+    sql_begin(&s->writer, true);
+    bool more = garbage_free_some(&s->writer);
+    error = sql_end(&s->writer);
     if (error == 0)
-        checkpoint_grown(s->checkpoint, s->wal_pages); /* which may want SQLite's lock of writers */
-    checkpoint_make_room(s->checkpoint, s->wal_pages + UNSAVED_PAGES);
+        s->garbage = more;
+    return error;
+}
+
+int store_reclaim(struct store *s)
+{
+    pthread_mutex_lock(&s->writer_lock);
+    int error = reclaim(s);
+    look_after_log(s, error == 0);
     pthread_mutex_unlock(&s->writer_lock);
     return error;
 }

@@ -4,7 +4,8 @@
  * transaction of SQLite. So it is atomic and readers go on, whatever happens; and it is durable
  * once a checkpoint has moved it from the write-ahead log into the database. It then bears no data
  * directory's incarnation yet. That is set by a transaction of its own; should the process end
- * between the two, whoever opens the store next does it (schema_check).
+ * between the two, whoever opens the store next does it (schema_check). A snapshot of an older
+ * format is brought to this one by that, too; from before it shows until then queries wait.
  *
  * Files that are open here and that the new state lacks are looked for twice: before the new state
  * shows, so that no reader finds them gone, and after it, for those opened meanwhile. Both times
@@ -31,6 +32,7 @@ struct install {
     struct sql from;          /* the snapshot */
     struct sql old;           /* the store as it was, in a read transaction */
     struct store_state state; /* the snapshot's */
+    uint64_t format;
     sqlite3_backup *backup;
 };
 
@@ -117,6 +119,8 @@ static int copy(struct install *in)
     int status = copy_most(in);
     if (status == 0)
         status = each_gone(in, keep);
+    if (in->format != SCHEMA_FORMAT)
+        readers_hold(in->store->readers);
     int rc = status == 0 ? sqlite3_backup_step(in->backup, -1) : SQLITE_OK;
     vfs_set_blind(to, false);
     int end = sqlite3_backup_finish(in->backup);
@@ -142,11 +146,14 @@ static int open_both(struct install *in, const char *path)
     if (status < 0)
         return status;
     struct store_state state;
+    struct schema_meta meta;
     sql_begin(&in->from, false);
+    status = schema_read_meta(&in->from, &meta);
+    in->format = meta.format;
     tree_load_state(&in->from, &in->state);
     sql_begin(&in->old, false);
     tree_load_state(&in->old, &state); /* the state is fixed by reading */
-    return in->from.error;
+    return status ? status : in->from.error;
 }
 
 static void close_both(struct install *in)
@@ -170,6 +177,7 @@ static int replace(struct install *in, const char *path)
         status = copy(in);
         session_table_drop(&s->sessions);
         if (status == 0) {
+            s->garbage = true; /* maybe */
             batch_saved(s, &in->state);
             store_publish(s, &in->state);
             each_gone(in, keep);
@@ -191,6 +199,7 @@ int store_install(struct store *s, const char *path, uint64_t *index, uint64_t *
     cache_begin_epoch(s->cache, NULL, 0);
     if (status == 0)
         status = schema_claim(&s->writer, s->options.incarnation);
+    readers_let_go(s->readers);
     if (status == 0)
         status = checkpoint_all(s->checkpoint);
     pthread_mutex_unlock(&s->writer_lock);

@@ -39,6 +39,7 @@ struct store {
     struct session_table sessions;
     uint32_t groups[COMMAND_MAX_GROUPS]; /* room for a decoded command */
     int wal_pages;                       /* the write-ahead log's length */
+    _Atomic(bool) garbage;               /* there may be some */
     struct touched touched;              /* whoever applies has it; not the lock's */
 
     /* A copy is made, or a whole other state is put in: never both. */

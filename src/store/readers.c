@@ -12,6 +12,7 @@ struct readers {
     struct sql *idle[READERS_MOST]; /* a stack: the warmest on top */
     unsigned idle_count;
     unsigned open_count;
+    bool held;
 };
 
 void readers_open(struct readers **out, const char *path)
@@ -51,7 +52,7 @@ struct sql *readers_take(struct readers *r, int *error)
 {
     *error = 0;
     pthread_mutex_lock(&r->lock);
-    while (r->idle_count == 0 && r->open_count == READERS_MOST)
+    while (r->held || (r->idle_count == 0 && r->open_count == READERS_MOST))
         pthread_cond_wait(&r->given, &r->lock);
     struct sql *sql = NULL;
     if (r->idle_count)
@@ -65,7 +66,7 @@ struct sql *readers_take(struct readers *r, int *error)
     if (!sql) {
         pthread_mutex_lock(&r->lock);
         r->open_count--;
-        pthread_cond_signal(&r->given);
+        pthread_cond_broadcast(&r->given);
         pthread_mutex_unlock(&r->lock);
     }
     return sql;
@@ -75,6 +76,23 @@ void readers_give(struct readers *r, struct sql *sql)
 {
     pthread_mutex_lock(&r->lock);
     r->idle[r->idle_count++] = sql;
-    pthread_cond_signal(&r->given);
+    pthread_cond_broadcast(&r->given);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void readers_hold(struct readers *r)
+{
+    pthread_mutex_lock(&r->lock);
+    r->held = true;
+    while (r->idle_count < r->open_count)
+        pthread_cond_wait(&r->given, &r->lock);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void readers_let_go(struct readers *r)
+{
+    pthread_mutex_lock(&r->lock);
+    r->held = false;
+    pthread_cond_broadcast(&r->given);
     pthread_mutex_unlock(&r->lock);
 }

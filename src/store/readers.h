@@ -19,4 +19,8 @@ void readers_close(struct readers *r);
 struct sql *readers_take(struct readers *r, int *error);
 void readers_give(struct readers *r, struct sql *sql);
 
+/* Waits until none is taken; whoever wants one waits until they are let go. */
+void readers_hold(struct readers *r);
+void readers_let_go(struct readers *r);
+
 #endif

@@ -12,6 +12,15 @@
  * result of session a with number b. One of a session that is gone, or below its mark, is left
  * over.
  */
+#define GARBAGE_PARTS                                                                            \
+    "CREATE TABLE garbage(ino INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,"  \
+    " PRIMARY KEY(ino, first)) WITHOUT ROWID;"                                                   \
+    "CREATE VIEW content AS SELECT ino, n, hash, data, n > ifnull((SELECT g.last FROM garbage g" \
+    " WHERE g.ino = body.ino AND g.first <= body.n ORDER BY g.first DESC LIMIT 1), -1) AS live"  \
+    " FROM body;"                                                                                \
+    "CREATE VIEW chunk AS SELECT ino, 0 AS n, head AS data FROM inode WHERE length(head) > 0"    \
+    " UNION ALL SELECT ino, n, data FROM content WHERE live;"
+
 static const char tables[] =
     "CREATE TABLE meta(id INTEGER PRIMARY KEY CHECK(id=1), format INTEGER NOT NULL,"
     " incarnation INTEGER NOT NULL);"
@@ -37,10 +46,11 @@ static const char tables[] =
     " FROM progress WHERE slot > 0 GROUP BY a HAVING min(b) = 0;"
     "CREATE VIEW result AS SELECT p.a AS session, p.b AS seq, p.d AS status, p.e AS ino,"
     " p.f AS data_offset, p.slot AS slot FROM progress p JOIN session s ON s.id = p.a"
-    " WHERE p.slot > 0 AND p.b > 0 AND p.b >= s.lowest;"
-    "CREATE VIEW chunk AS SELECT ino, 0 AS n, head AS data FROM inode WHERE length(head) > 0"
-    " UNION ALL SELECT ino, n, data FROM body;"
+    " WHERE p.slot > 0 AND p.b > 0 AND p.b >= s.lowest;" GARBAGE_PARTS
     "INSERT INTO progress VALUES(0, 0, 0, 0, 1, 1, 0, 0, 0, 0);";
+
+/* From format 2, whose view knew nothing of garbage. */
+static const char upgrade[] = "DROP VIEW chunk;" GARBAGE_PARTS;
 
 /* In one transaction. */
 static int run_both(struct sql *sql, const char *first, const char *second)
@@ -70,9 +80,15 @@ int schema_create(struct sql *sql, uint64_t incarnation)
 
 int schema_claim(struct sql *sql, uint64_t incarnation)
 {
-    char meta[128];
-    snprintf(meta, sizeof(meta), "UPDATE meta SET incarnation=%lld", (long long)incarnation);
-    return run_both(sql, meta, "DROP TABLE IF EXISTS snapshot");
+    char text[256];
+    struct schema_meta meta;
+    int status = schema_read_meta(sql, &meta);
+    if (status < 0)
+        return status;
+    snprintf(text, sizeof(text),
+             "DROP TABLE IF EXISTS snapshot; UPDATE meta SET incarnation=%lld, format=%d",
+             (long long)incarnation, SCHEMA_FORMAT);
+    return run_both(sql, text, meta.format < SCHEMA_FORMAT ? upgrade : "");
 }
 
 int schema_make_snapshot(struct sql *sql, uint64_t id)
@@ -111,6 +127,11 @@ int schema_read_meta(struct sql *sql, struct schema_meta *meta)
     return rc == 0 || (rc & 0xff) == SQLITE_ERROR || rc == SQLITE_DONE ? 0 : sql_errno(rc);
 }
 
+bool schema_is_known(uint64_t format)
+{
+    return format >= SCHEMA_OLDEST_FORMAT && format <= SCHEMA_FORMAT;
+}
+
 int schema_check(struct sql *sql, const char *path, uint64_t incarnation, char why[STORE_WHY_BYTES])
 {
     struct schema_meta meta;
@@ -125,7 +146,7 @@ int schema_check(struct sql *sql, const char *path, uint64_t incarnation, char w
                  strerror(-status));
         return status;
     }
-    if (meta.format != SCHEMA_FORMAT) {
+    if (!schema_is_known(meta.format)) {
         snprintf(why, STORE_WHY_BYTES,
                  "%s has format %llu and this program knows format %d; run the %s raftfs", path,
                  (unsigned long long)meta.format, SCHEMA_FORMAT,
@@ -139,7 +160,8 @@ int schema_check(struct sql *sql, const char *path, uint64_t incarnation, char w
                  path, (unsigned long long)meta.incarnation, (unsigned long long)incarnation);
         return -ESTALE;
     }
-    status = meta.incarnation ? 0 : schema_claim(sql, incarnation);
+    bool ready = meta.incarnation && meta.format == SCHEMA_FORMAT;
+    status = ready ? 0 : schema_claim(sql, incarnation);
     if (status < 0)
         snprintf(why, STORE_WHY_BYTES, "%s cannot be written: %s; check this node's disk", path,
                  strerror(-status));

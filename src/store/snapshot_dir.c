@@ -27,7 +27,7 @@ static int read_rows(struct sql *sql, struct snapshot *out)
     int status = schema_read_meta(sql, &meta);
     if (status < 0)
         return status;
-    if (meta.format != SCHEMA_FORMAT)
+    if (!schema_is_known(meta.format))
         return -EPROTO;
     tree_load_state(sql, &state);
     out->id = meta.snapshot_id;

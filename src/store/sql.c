@@ -55,11 +55,22 @@ static const char *const texts[SQL_STATEMENTS] = {
     [SQL_LOOKUP] = "SELECT i.ino, " INODE_COLUMNS " FROM dentry d JOIN inode i ON i.ino = d.ino "
                    "WHERE d.parent=?1 AND d.name=?2",
 
-    [SQL_BODY_GET] = "SELECT hash, data FROM body WHERE ino=?1 AND n=?2",
-    [SQL_BODY_LIST] = "SELECT n, data FROM body WHERE ino=?1 AND n BETWEEN ?2 AND ?3",
+    [SQL_BODY_GET] = "SELECT hash, data FROM content WHERE ino=?1 AND n=?2 AND live",
+    [SQL_BODY_LIST] = "SELECT n, data FROM content WHERE ino=?1 AND n BETWEEN ?2 AND ?3 AND live",
     [SQL_BODY_PUT] = "REPLACE INTO body(ino, n, hash, data) VALUES(?1,?2,?3,?4)",
-    [SQL_BODY_HASHES] = "SELECT hash FROM body WHERE ino=?1 AND n BETWEEN ?2 AND ?3",
-    [SQL_BODY_DELETE] = "DELETE FROM body WHERE ino=?1 AND n BETWEEN ?2 AND ?3",
+    /* To compare a row with where a range ends, SQLite would read all of it: the caller does. */
+    [SQL_BODY_HASHES] = "SELECT ino, n, live, hash FROM content WHERE (ino, n) >= (?1, ?2) "
+                        "ORDER BY ino, n",
+    [SQL_BODY_DELETE] = "DELETE FROM body WHERE ino=?1 AND n=?2",
+
+    [SQL_GARBAGE_ANY] = "SELECT ino, first, last FROM garbage LIMIT 1",
+    [SQL_GARBAGE_AT] = "SELECT ino, first, last FROM garbage WHERE ino=?1 AND first<=?2 "
+                       "ORDER BY first DESC LIMIT 1",
+    [SQL_GARBAGE_PUT] = "INSERT INTO garbage(ino, first, last) VALUES(?1,?2,?3)",
+    [SQL_GARBAGE_DELETE] = "DELETE FROM garbage WHERE ino=?1 AND first=?2",
+    [SQL_GARBAGE_DELETE_FROM] = "DELETE FROM garbage WHERE ino=?1 AND first>=?2",
+    [SQL_GARBAGE_ROWS] = "SELECT ino, n FROM body WHERE (ino, n) >= (?1, ?2) ORDER BY ino, n",
+    [SQL_GARBAGE_FREE] = "DELETE FROM body WHERE ino=?1 AND n BETWEEN ?2 AND ?3",
 };
 
 int sql_errno(int rc)

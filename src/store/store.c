@@ -41,6 +41,7 @@ static int set_modes(struct store *s)
         "PRAGMA synchronous=NORMAL",
         "PRAGMA wal_autocheckpoint=0",
         "PRAGMA cache_size=-8192",            /* KiB */
+        "PRAGMA secure_delete=OFF",           /* what is freed need not be written */
         "PRAGMA journal_size_limit=67108864", /* an installation's gives its room back */
         "PRAGMA temp_store=MEMORY",
     };
@@ -123,6 +124,7 @@ static int open_rest(struct store *s, char why[STORE_WHY_BYTES])
     if (error == 0) {
         batch_saved(s, &state);
         store_publish(s, &state);
+        s->garbage = true; /* maybe: store_reclaim() finds out */
         readers_open(&s->readers, s->path);
         error = checkpoint_open(&s->checkpoint, s->path, &s->saved_index);
     }

@@ -133,6 +133,15 @@ bool store_is_saved(const struct store *store); /* any thread, cheap */
  */
 int store_save(struct store *store);
 
+/*
+ * What was cut off of large files, or removed, is freed in pieces (garbage.h), at any time and by
+ * each replica for itself: no query and no entry comes out differently. store_reclaim() frees one,
+ * in a transaction of its own, and may wait for a checkpoint. A negative errno (-ENOSPC, -EIO): try
+ * again later. Threads: as store_save().
+ */
+bool store_has_garbage(const struct store *store); /* maybe; any thread, cheap */
+int store_reclaim(struct store *store);
+
 uint64_t store_applied_index(const struct store *store); /* any thread, cheap */
 uint64_t store_applied_term(const struct store *store);
 

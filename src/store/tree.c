@@ -9,9 +9,12 @@
 #include <xxhash.h>
 
 #include "base/bytes.h"
+#include "store/garbage.h"
 #include "store/touched.h"
 
 enum { ROW_FIELDS = 12, INODE_FIELDS = 11, HEAD_PARAMETER = 12, HEAD_COLUMN = 10 };
+
+enum { FEW_ROWS = 16 }; /* are deleted at once */
 
 uint64_t tree_row_hash(enum tree_row kind, const uint64_t *fields, size_t count, const void *tail,
                        size_t tail_bytes)
@@ -247,7 +250,8 @@ bool tree_is_empty(struct txn *t, uint64_t dir)
 /*
  * A chunk as it is in the store: `bytes` of it are there, the rest reads as zeroes. In a row of
  * `body` its hash stands too, so that dropping it need not read it. No chunk reaches beyond the
- * file's size, so a file within the head has no such row, and behind the end there is none.
+ * file's size, so a file within the head has no such row, and behind the end there is none: what
+ * the table holds there still is garbage (garbage.h), as what it holds in some holes.
  */
 struct chunk {
     uint64_t n;
@@ -293,31 +297,41 @@ static void get_chunk(struct txn *t, struct chunk *chunk, const struct inode *in
     }
 }
 
-/* Chunks from the first to the last of these go. */
+static void delete_row(struct txn *t, uint64_t ino, uint64_t n)
+{
+    sqlite3_stmt *s = sql_get(t->sql, SQL_BODY_DELETE);
+    sql_bind_u64(t->sql, s, 1, ino);
+    sql_bind_u64(t->sql, s, 2, n);
+    sql_run(t->sql, s);
+}
+
+/* Chunks from the first to the last of these go; behind the last there is none. */
 static void drop_body(struct txn *t, uint64_t ino, uint64_t first, uint64_t last)
 {
+    uint64_t few[FEW_ROWS], count = 0;
     sqlite3_stmt *s = sql_get(t->sql, SQL_BODY_HASHES);
     sql_bind_u64(t->sql, s, 1, ino);
     sql_bind_u64(t->sql, s, 2, first);
-    sql_bind_u64(t->sql, s, 3, last);
-    bool any = false;
-    while (sql_step(t->sql, s)) {
-        t->state.fingerprint -= sql_u64(s, 0);
-        any = true;
+    while (sql_step(t->sql, s) && sql_u64(s, 0) == ino && sql_u64(s, 1) <= last) {
+        if (!sql_u64(s, 2))
+            continue;
+        if (count < FEW_ROWS)
+            few[count] = sql_u64(s, 1);
+        t->state.fingerprint -= sql_u64(s, 3);
+        count++;
     }
     sql_done(s);
-    if (!any)
-        return;
-    s = sql_get(t->sql, SQL_BODY_DELETE);
-    sql_bind_u64(t->sql, s, 1, ino);
-    sql_bind_u64(t->sql, s, 2, first);
-    sql_bind_u64(t->sql, s, 3, last);
-    sql_run(t->sql, s);
+    if (count > FEW_ROWS)
+        garbage_add(t, ino, first);
+    for (uint64_t i = 0; i < count && count <= FEW_ROWS; i++)
+        delete_row(t, ino, few[i]);
 }
 
 static void put_in_body(struct txn *t, const struct chunk *chunk, uint64_t ino)
 {
     uint64_t hash = chunk_hash(ino, chunk->n, chunk->data, chunk->bytes);
+    if (!chunk->in_body)
+        garbage_take_out(t->sql, ino, chunk->n);
     sqlite3_stmt *s = sql_get(t->sql, SQL_BODY_PUT);
     sql_bind_u64(t->sql, s, 1, ino);
     sql_bind_u64(t->sql, s, 2, chunk->n);
@@ -338,8 +352,10 @@ static void put_chunk(struct txn *t, const struct chunk *chunk, struct inode *in
         return;
     }
     memcpy(inode->head, chunk->data, chunk->bytes);
-    if (chunk->in_body)
-        drop_body(t, inode->attr.ino, 0, 0);
+    if (chunk->in_body) {
+        t->state.fingerprint -= chunk->hash;
+        delete_row(t, inode->attr.ino, 0);
+    }
 }
 
 void tree_write(struct txn *t, struct inode *inode, uint64_t offset, const void *data, size_t bytes)
@@ -375,7 +391,7 @@ static void cut(struct txn *t, struct inode *inode, uint64_t size_bytes)
     if (dropped == 0)
         inode->head_bytes = 0;
     if (has_body(inode, dropped))
-        drop_body(t, inode->attr.ino, dropped, INT64_MAX);
+        drop_body(t, inode->attr.ino, dropped, (inode->attr.size_bytes - 1) / STORE_CHUNK_BYTES);
     if (!kept)
         return;
     struct chunk chunk;
@@ -407,7 +423,7 @@ int tree_copy_out(struct txn *t, const struct inode *inode, int fd)
     sqlite3_stmt *s = sql_get(t->sql, SQL_BODY_LIST);
     sql_bind_u64(t->sql, s, 1, inode->attr.ino);
     sql_bind_u64(t->sql, s, 2, 0);
-    sql_bind_u64(t->sql, s, 3, INT64_MAX);
+    sql_bind_u64(t->sql, s, 3, inode->attr.size_bytes / STORE_CHUNK_BYTES);
     while (error == 0 && sql_step(t->sql, s))
         error = write_out(fd, sqlite3_column_blob(s, 1), (size_t)sqlite3_column_bytes(s, 1),
                           sql_u64(s, 0) * STORE_CHUNK_BYTES);

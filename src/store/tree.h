@@ -43,6 +43,7 @@ struct txn {
     void *is_open_ctx;
     uint64_t index; /* of the entry being applied */
     int64_t stamp;  /* its time, above every earlier one */
+    bool garbage;   /* some was made */
 };
 
 /*

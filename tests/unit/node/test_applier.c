@@ -27,10 +27,12 @@ static struct {
     int status; /* of store_apply() */
     int unsaved_status;
     int save_status;
-    bool held;         /* whoever applies waits, */
-    unsigned waiting;  /* so many do */
-    unsigned slow_ms;  /* store_apply_unsaved() takes this long */
-    uint64_t add_when; /* this one is answered, the next one is added */
+    int reclaim_status;
+    bool held;          /* whoever applies waits, */
+    unsigned waiting;   /* so many do */
+    unsigned slow_ms;   /* store_apply_unsaved() takes this long */
+    uint64_t add_when;  /* this one is answered, the next one is added */
+    uint64_t add_until; /* likewise with each before this one */
 
     uint64_t applied_index;
     uint64_t saved_index;
@@ -38,6 +40,10 @@ static struct {
     unsigned applies;
     unsigned lone; /* of them by store_apply_unsaved() */
     unsigned saves;
+    unsigned makes;   /* garbage, with what is applied next */
+    unsigned garbage; /* pieces */
+    unsigned reclaims;
+    unsigned reclaims_then; /* when it answered or was called last */
     unsigned results;
     unsigned configs;
     unsigned calls;
@@ -64,6 +70,8 @@ static void take(const struct store_entry *entries, uint32_t count, struct store
         assert_int_equal(entries[i].index, ++store.applied_index);
         results[i] = (struct store_result){.seq = entries[i].index};
     }
+    store.garbage += store.makes;
+    store.makes = 0;
 }
 
 int store_apply(struct store *s, const struct store_entry *entries, uint32_t count,
@@ -115,6 +123,31 @@ int store_save(struct store *s)
     return status;
 }
 
+bool store_has_garbage(const struct store *s)
+{
+    (void)s;
+    pthread_mutex_lock(&store.lock);
+    bool garbage = store.garbage > 0;
+    pthread_mutex_unlock(&store.lock);
+    return garbage;
+}
+
+int store_reclaim(struct store *s)
+{
+    (void)s;
+    pthread_mutex_lock(&store.lock);
+    pass_gate();
+    int status = store.reclaim_status;
+    store.reclaims++;
+    if (status == 0) {
+        store.saved_index = store.applied_index;
+        store.garbage--;
+    }
+    pthread_cond_broadcast(&store.changed);
+    pthread_mutex_unlock(&store.lock);
+    return status;
+}
+
 /* ---- The node ---- */
 
 static struct raft_entry entry_at(uint64_t index, enum raft_entry_kind kind)
@@ -161,7 +194,8 @@ static void on_applied(void *ctx, uint64_t index, uint64_t log_bytes)
     assert_true(log_bytes >= 7 * (index - store.answered_index));
     store.answered_index = index;
     store.answered_by = pthread_self();
-    bool more = index == store.add_when;
+    store.reclaims_then = store.reclaims;
+    bool more = index == store.add_when || index < store.add_until;
     pthread_cond_broadcast(&store.changed);
     pthread_mutex_unlock(&store.lock);
     if (more)
@@ -183,6 +217,7 @@ static void count_call(void *ctx)
     pthread_mutex_lock(&store.lock);
     pass_gate();
     store.calls++;
+    store.reclaims_then = store.reclaims;
     pthread_cond_broadcast(&store.changed);
     pthread_mutex_unlock(&store.lock);
 }
@@ -426,6 +461,102 @@ static void it_closes_with_something_unsaved(void **state)
     assert_int_equal(store.answered_index, 1);
 }
 
+/* ---- Garbage ---- */
+
+static void it_is_freed_when_there_is_nothing_else(void **state)
+{
+    (void)state;
+    SET(makes, 20);
+    add(1);
+    WAIT_UNTIL(store.garbage == 0);
+    assert_int_equal(store.lone, 1);
+    assert_int_equal(store.reclaims, 20);
+    SET(makes, 3);
+    add_two(2);
+    WAIT_UNTIL(store.reclaims == 23);
+    applier_close(applier);
+    assert_int_equal(store.garbage, 0);
+    assert_int_equal(store.applied_index, 3);
+}
+
+static void what_comes_meanwhile_waits_for_one_piece(void **state)
+{
+    (void)state;
+    SET(makes, 1000000);
+    add(1); /* which the loop does: no batch that would be made up for */
+    WAIT_UNTIL(store.reclaims > 0);
+    SET(held, true);
+    WAIT_UNTIL(store.waiting == 1);
+    add(2);
+    add(3);
+    unsigned reclaims = store.reclaims;
+    assert_true(store.applied_index <= 1);
+    SET(held, false);
+    WAIT_UNTIL(store.answered_index == 3);
+    assert_int_equal(store.reclaims_then, reclaims + 1);
+    applier_close(applier); /* which waits for no garbage */
+    assert_true(store.garbage > 0);
+}
+
+static void it_is_freed_under_a_load_that_never_ends(void **state)
+{
+    (void)state;
+    SET(makes, 1000000);
+    SET(add_until, 2000);
+    add_two(1);
+    WAIT_UNTIL(store.answered_index == 2000);
+    assert_true(store.reclaims_then > 0);
+    applier_close(applier);
+}
+
+static void a_call_goes_before_it(void **state)
+{
+    (void)state;
+    SET(makes, 1000000);
+    SET(held, true);
+    add_two(1);
+    WAIT_UNTIL(store.waiting == 1);
+    applier_call(applier, count_call, NULL);
+    SET(held, false);
+    WAIT_UNTIL(store.reclaims > 0);
+    assert_int_equal(store.calls, 1);
+    assert_int_equal(store.reclaims_then, 0);
+    applier_close(applier);
+}
+
+static void a_full_disk_is_left_alone_for_a_while(void **state)
+{
+    (void)state;
+    SET(reclaim_status, -ENOSPC);
+    SET(makes, 3);
+    uint64_t since_us = clock_mono_us(), index = 0;
+    add(++index);
+    WAIT_UNTIL(store.reclaims > 0);
+    for (int i = 0; i < 50; i++) {
+        add_two(index + 1);
+        index += 2;
+        WAIT_UNTIL(store.answered_index == index);
+    }
+    if (clock_mono_us() - since_us < 5000000) /* else this machine has been slow */
+        assert_int_equal(store.reclaims, 1);
+    applier_close(applier);
+    assert_int_equal(store.damages, 0);
+}
+
+static void damage_met_there_ends_it(void **state)
+{
+    (void)state;
+    SET(reclaim_status, -EUCLEAN);
+    SET(makes, 3);
+    add_two(1);
+    WAIT_UNTIL(store.damages > 0);
+    add_two(3);
+    applier_close(applier);
+    assert_int_equal(store.damages, 1);
+    assert_int_equal(store.reclaims, 1);
+    assert_int_equal(store.applied_index, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -445,6 +576,12 @@ int main(void)
         T(a_save_that_fails_is_tried_again),
         T(one_that_finds_damage_ends_it),
         T(it_closes_with_something_unsaved),
+        T(it_is_freed_when_there_is_nothing_else),
+        T(what_comes_meanwhile_waits_for_one_piece),
+        T(it_is_freed_under_a_load_that_never_ends),
+        T(a_call_goes_before_it),
+        T(a_full_disk_is_left_alone_for_a_while),
+        T(damage_met_there_ends_it),
     };
     return cmocka_run_group_tests_name("applier", tests, NULL, NULL);
 }

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "store/sql.h"
+
 #define ROOT STORE_ROOT_INO
 
 struct replica replica;
@@ -21,6 +23,21 @@ void replica_remove_dir(const char *dir)
     char command[REPLICA_PATH_BYTES];
     snprintf(command, sizeof(command), "rm -rf %s", dir);
     assert_int_equal(system(command), 0);
+}
+
+void replica_make_format_2(const char *dir, const char *name)
+{
+    char path[2 * REPLICA_PATH_BYTES];
+    struct sql sql;
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    assert_int_equal(sql_open(&sql, path, SQLITE_OPEN_READWRITE), 0);
+    assert_int_equal(sql_exec(&sql,
+                              "DROP VIEW chunk; DROP VIEW content; DROP TABLE garbage;"
+                              "CREATE VIEW chunk AS SELECT ino, 0 AS n, head AS data FROM inode"
+                              " WHERE length(head) > 0 UNION ALL SELECT ino, n, data FROM body;"
+                              "UPDATE meta SET format=2"),
+                     0);
+    sql_close(&sql);
 }
 
 void replica_open(const char *dir)

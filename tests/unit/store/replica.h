@@ -35,6 +35,9 @@ int replica_teardown(void **state);
 void replica_open(const char *dir);
 
 void replica_remove_dir(const char *dir);
+
+/* The store or snapshot in this closed file becomes one of format 2; nothing of it is garbage. */
+void replica_make_format_2(const char *dir, const char *name);
 void replica_copy_store(const char *from, const char *to);
 
 /* The store is open on the new state. */

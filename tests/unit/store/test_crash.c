@@ -233,6 +233,71 @@ static void old_or_new_and_never_less_than_promised(void **state)
     replica_open(before);
 }
 
+/* ---- Cutting off and freeing ---- */
+
+enum { ROWS = 30 };
+
+static uint64_t big_ino;
+
+/* Of many rows with little in each. */
+static void make_big(void)
+{
+    assert_int_equal(do_put(ROOT, "big", "small"), 0);
+    big_ino = result.attr.ino;
+    for (uint64_t i = 0; i < ROWS; i++)
+        assert_int_equal(do_write(big_ino, i * STORE_CHUNK_BYTES, "row", 3, 0), 0);
+    assert_int_equal(store_sync(store), 0);
+}
+
+static void check_cut(unsigned step, enum disk_crash crash)
+{
+    char image[] = "/tmp/raftfs-store-XXXXXX";
+    if ((step + crash) % 2)
+        return; /* what a step leaves, its neighbours leave likewise */
+    assert_non_null(mkdtemp(image));
+    disk_image(step, crash, image);
+    replica_open(image);
+    uint64_t index = store_applied_index(store);
+    check_state(step, crash);
+    while (store_has_garbage(store))
+        assert_int_equal(store_reclaim(store), 0);
+    assert_int_equal(fingerprint(), fingerprints[index]);
+    check_fingerprint();
+    if (attr_of(big_ino).size_bytes == 5)
+        assert_string_equal(content_of(big_ino), "small");
+    store_close(store);
+    replica_remove_dir(image);
+}
+
+static void what_is_half_freed_is_freed_later(void **state)
+{
+    (void)state;
+    char before[sizeof(top)];
+    memcpy(before, top, sizeof(top));
+    mark_count = 0;
+    now = (struct mark){0};
+    make_big();
+    store_close(store);
+    disk_record(top);
+    replica_open(top);
+    mark();
+    assert_int_equal(do_put(ROOT, "big", "small"), 0);
+    mark();
+    assert_int_equal(store_reclaim(store), 0);
+    put_and_mark(1);
+    assert_int_equal(store_sync(store), 0);
+    mark();
+    while (store_has_garbage(store))
+        assert_int_equal(store_reclaim(store), 0);
+    put_and_mark(1);
+    store_close(store);
+    disk_stop();
+    print_message("%u steps\n", disk_steps());
+    each_step(check_cut);
+    disk_forget();
+    replica_open(before);
+}
+
 /* ---- Restoring ---- */
 
 static uint64_t restored_fingerprint;
@@ -285,6 +350,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, replica_teardown)
         T(old_or_new_and_never_less_than_promised),
+        T(what_is_half_freed_is_freed_later),
         T(restored_whole_or_not_at_all),
     };
     return cmocka_run_group_tests_name("crash", tests, NULL, NULL);

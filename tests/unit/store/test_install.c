@@ -231,6 +231,43 @@ static void readers_see_the_old_or_the_new_state(void **state)
     replica_check_new();
 }
 
+static void *read_content_on(void *arg)
+{
+    static _Thread_local char data[20000];
+    uint64_t ino = *(uint64_t *)arg;
+    while (!stop) {
+        size_t got;
+        struct store_attr attr;
+        if (store_read(store, ino, 0, sizeof(data), data, &got, &attr) != 0 ||
+            got != sizeof(data) || data[got - 1] != 'o')
+            abort();
+        seen[store_applied_index(store) == replica.snapshot.index]++;
+    }
+    return NULL;
+}
+
+/* Nobody meets it without the tables that it lacks. */
+static void one_of_format_2_is_brought_to_this_one(void **state)
+{
+    (void)state;
+    pthread_t threads[3];
+    replica_make_format_2(replica.dir, replica.snapshot.name);
+    uint64_t ino = ino_of(ROOT, "old0");
+    stop = false;
+    seen[0] = seen[1] = 0;
+    for (int i = 0; i < 3; i++)
+        pthread_create(&threads[i], NULL, read_content_on, &ino);
+    await(&seen[0]);
+    install();
+    await(&seen[1]);
+    stop = true;
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    replica_check_new();
+    harness_reopen();
+    replica_check_new();
+}
+
 static void *take_on(void *arg)
 {
     const char *dir = arg;
@@ -300,6 +337,12 @@ static void a_new_cluster_starts_from_a_snapshot(void **state)
     replica_open(before);
 }
 
+static void a_new_cluster_starts_from_one_of_format_2(void **state)
+{
+    replica_make_format_2(replica.dir, replica.snapshot.name);
+    a_new_cluster_starts_from_a_snapshot(state);
+}
+
 static void rubbish_is_not_restored(void **state)
 {
     (void)state;
@@ -327,7 +370,9 @@ int main(void)
         T(a_damaged_one_is_refused),
         T(rot_in_the_old_state_is_replaced),
         T(readers_see_the_old_or_the_new_state),
+        T(one_of_format_2_is_brought_to_this_one),
         T(snapshots_are_taken_meanwhile),
+        T(a_new_cluster_starts_from_one_of_format_2),
         T(a_new_cluster_starts_from_a_snapshot),
         T(rubbish_is_not_restored),
     };

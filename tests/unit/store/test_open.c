@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Opening what is missing, foreign, newer or damaged; reading while applying; crashing. */
-#include "harness.h"
+#include "replica.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -78,14 +78,41 @@ static void another_directorys_store_is_refused(void **state)
 static void another_format_is_refused(void **state)
 {
     (void)state;
-    run_sql("UPDATE meta SET format=3");
+    run_sql("UPDATE meta SET format=4");
     assert_int_equal(try_open(INCARNATION), -EPROTO);
-    assert_non_null(strstr(why, "format 3"));
+    assert_non_null(strstr(why, "format 4"));
     assert_non_null(strstr(why, "newer raftfs"));
     run_sql("UPDATE meta SET format=1");
     assert_int_equal(try_open(INCARNATION), -EPROTO);
     assert_non_null(strstr(why, "format 1"));
     assert_non_null(strstr(why, "older raftfs"));
+}
+
+/* As the version before this one has left it. */
+static void format_2_is_brought_to_this_one(void **state)
+{
+    (void)state;
+    static char data[10 * STORE_CHUNK_BYTES + 1];
+    harness_setup(NULL);
+    memset(data, 'd', sizeof(data) - 1);
+    assert_int_equal(do_put(ROOT, "big", data), 0);
+    uint64_t ino = result.attr.ino;
+    assert_int_equal(do_write(ino, sizeof(data), data, sizeof(data), 0), 0);
+    uint64_t before = fingerprint();
+    store_close(store);
+    replica_make_format_2(top, "store.db");
+    assert_int_equal(try_open(INCARNATION + 1), -ESTALE);
+    replica_open(top);
+    assert_int_equal(fingerprint(), before);
+    check_fingerprint();
+    assert_int_equal(do_put(ROOT, "big", "little"), 0);
+    assert_true(store_has_garbage(store));
+    while (store_has_garbage(store))
+        assert_int_equal(store_reclaim(store), 0);
+    check_fingerprint();
+    harness_reopen();
+    assert_string_equal(content_of(ino), "little");
+    store_close(store);
 }
 
 static void rubbish_is_refused(void **state)
@@ -390,6 +417,7 @@ int main(void)
         TEST(another_format_is_refused),
         TEST(rubbish_is_refused),
         TEST(what_counts_as_durable_is_in_the_database),
+        cmocka_unit_test_teardown(format_2_is_brought_to_this_one, remove_dir),
         cmocka_unit_test_teardown(a_flipped_bit_is_never_served, remove_dir),
         cmocka_unit_test_teardown(queries_see_each_batch_whole_and_at_once, remove_dir),
         cmocka_unit_test_teardown(the_write_ahead_log_stays_bounded, remove_dir),
