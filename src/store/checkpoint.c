@@ -37,7 +37,7 @@ enum {
 struct checkpoint {
     struct sql sql;
     int log_fd; /* of SQLite's write-ahead log */
-    const _Atomic(uint64_t) *applied;
+    const _Atomic(uint64_t) *saved_index;
     _Atomic(uint64_t) durable;
     atomic_bool waited_for; /* by the apply thread: no rest */
     int pages;              /* the log's, as the apply thread knows; its own */
@@ -64,7 +64,7 @@ static const atomic_bool no_hurry;
  */
 static int run(struct checkpoint *c, int mode)
 {
-    uint64_t applied = atomic_load(c->applied);
+    uint64_t saved_index = atomic_load(c->saved_index);
     int pages = 0;
     int copied = 0;
     int rc = sqlite3_wal_checkpoint_v2(c->sql.db, "main", mode, &pages, &copied);
@@ -76,7 +76,7 @@ static int run(struct checkpoint *c, int mode)
     /* Both are -1 for a connection that knows of no write-ahead log: then nothing was done. */
     if (pages < 0 || copied != pages)
         return -EBUSY;
-    atomic_store(&c->durable, applied);
+    atomic_store(&c->durable, saved_index);
     return 0;
 }
 
@@ -164,7 +164,7 @@ static int open_connection(struct checkpoint *c, const char *path)
     return error;
 }
 
-int checkpoint_open(struct checkpoint **out, const char *path, const _Atomic(uint64_t) *applied)
+int checkpoint_open(struct checkpoint **out, const char *path, const _Atomic(uint64_t) *saved_index)
 {
     struct checkpoint *c = memory_zalloc(sizeof(*c));
     int error = open_connection(c, path);
@@ -172,7 +172,7 @@ int checkpoint_open(struct checkpoint **out, const char *path, const _Atomic(uin
         memory_free(c);
         return error;
     }
-    c->applied = applied;
+    c->saved_index = saved_index;
     c->from_pages = CHECKPOINT_PAGES;
     /* What recovery found may be in the page cache only: make it durable before it is counted. */
     run(c, SQLITE_CHECKPOINT_PASSIVE);

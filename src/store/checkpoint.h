@@ -3,7 +3,7 @@
  * checkpoint.h - moves SQLite's write-ahead log into the database, on a thread of its own.
  *
  * Nothing in SQLite is synced when a batch is applied; the Raft log holds it. A checkpoint syncs,
- * and what had been applied when it began is then durable here. It runs once the write-ahead log
+ * and what had been saved when it began is then durable here. It runs once the write-ahead log
  * has grown to CHECKPOINT_PAGES, beside the apply thread and at the pace of pace.h; what has come
  * meanwhile is then moved while the apply thread waits for a moment. An idle store is left alone.
  */
@@ -21,8 +21,9 @@ enum {
     CHECKPOINT_MAX_PAGES = 16384, /* 64 MiB: the apply thread waits for it, so that it can end */
 };
 
-/* `applied` is the index that SQLite shows. 0 or a negative errno. */
-int checkpoint_open(struct checkpoint **out, const char *path, const _Atomic(uint64_t) *applied);
+/* `saved_index` is what SQLite shows. 0 or a negative errno. */
+int checkpoint_open(struct checkpoint **out, const char *path,
+                    const _Atomic(uint64_t) *saved_index);
 
 /*
  * That the write-ahead log can grow to so many pages though the disk is full. Where a file system
