@@ -55,6 +55,18 @@ static void it_sees_what_is_there(void **state)
     close(fd);
 }
 
+static void it_sees_a_flag_that_is_set(void **state)
+{
+    (void)state;
+    int fd = eventfd(0, EFD_NONBLOCK);
+    atomic_bool flag = true;
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(spin_look(fd, &flag, LONG_US), SPIN_READABLE);
+    flag = false;
+    assert_int_not_equal(spin_look(fd, &flag, 200), SPIN_READABLE);
+    close(fd);
+}
+
 static void *set(void *flag)
 {
     *(atomic_bool *)flag = true;
@@ -121,8 +133,11 @@ static void it_notices_a_crowd(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(it_sees_what_comes), cmocka_unit_test(it_sees_what_is_there),
-        cmocka_unit_test(it_sees_a_flag),     cmocka_unit_test(it_ends_when_nothing_comes),
+        cmocka_unit_test(it_sees_what_comes),
+        cmocka_unit_test(it_sees_what_is_there),
+        cmocka_unit_test(it_sees_a_flag),
+        cmocka_unit_test(it_sees_a_flag_that_is_set),
+        cmocka_unit_test(it_ends_when_nothing_comes),
         cmocka_unit_test(it_notices_a_crowd),
     };
     return cmocka_run_group_tests_name("spin", tests, NULL, NULL);

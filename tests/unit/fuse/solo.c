@@ -32,6 +32,8 @@ struct solo_inside {
     pthread_cond_t cond;
     bool stopping;
     bool held;
+    bool blocks;
+    unsigned blocked;
     int change_status;
     int barrier_status;
     unsigned barriers_asked;
@@ -193,6 +195,11 @@ static void on_barrier(void *ctx, struct backend_barrier *barrier)
 {
     struct solo_inside *in = ctx;
     pthread_mutex_lock(&in->lock);
+    in->blocked++;
+    pthread_cond_broadcast(&in->cond);
+    while (in->blocks)
+        pthread_cond_wait(&in->cond, &in->lock);
+    in->blocked--;
     barrier->link.next = in->barriers;
     in->barriers = &barrier->link;
     in->barriers_asked++;
@@ -400,6 +407,7 @@ void solo_mount(struct solo *s, const char *fuse_options)
     char why[MOUNT_WHY_BYTES];
     struct mount_options options = {.mountpoint = s->mount,
                                     .fuse_options = fuse_options,
+                                    .no_spin = s->no_spin,
                                     .backend = &s->inside->backend,
                                     .on_unmounted = on_unmounted,
                                     .ctx = s};
@@ -482,6 +490,7 @@ int solo_teardown(void **state)
     if (!s)
         return 0;
     solo_hold(s, false);
+    solo_block(s, false);
     if (s->fs)
         solo_unmount(s);
     stop_threads(s->inside);
@@ -501,6 +510,22 @@ void solo_hold(struct solo *s, bool held)
     pthread_mutex_lock(&s->inside->lock);
     s->inside->held = held;
     pthread_cond_broadcast(&s->inside->cond);
+    pthread_mutex_unlock(&s->inside->lock);
+}
+
+void solo_block(struct solo *s, bool blocks)
+{
+    pthread_mutex_lock(&s->inside->lock);
+    s->inside->blocks = blocks;
+    pthread_cond_broadcast(&s->inside->cond);
+    pthread_mutex_unlock(&s->inside->lock);
+}
+
+void solo_await_blocked(struct solo *s, unsigned count)
+{
+    pthread_mutex_lock(&s->inside->lock);
+    while (s->inside->blocked < count)
+        pthread_cond_wait(&s->inside->cond, &s->inside->lock);
     pthread_mutex_unlock(&s->inside->lock);
 }
 

@@ -35,6 +35,7 @@ struct solo {
     char mount[80]; /* the mount point */
     struct mount *_Atomic fs;
     struct store *store;
+    bool no_spin;             /* for the next solo_mount() */
     char out[SOLO_OUT_BYTES]; /* what the last script printed, standard error included */
     struct solo_inside *inside;
 };
@@ -70,6 +71,7 @@ int solo_wait(struct solo_child *child);
 /* ---- Switches ---- */
 
 void solo_hold(struct solo *s, bool held);           /* changes wait */
+void solo_block(struct solo *s, bool blocks);        /* barriers: whoever asks for one */
 void solo_fail_changes(struct solo *s, int status);  /* 0: they work again */
 void solo_fail_barriers(struct solo *s, int status); /* likewise */
 void solo_set_leader(struct solo *s, const char *text);
@@ -83,6 +85,7 @@ unsigned solo_count(struct solo *s);
 struct solo_applied solo_nth(struct solo *s, unsigned n);
 void solo_await_count(struct solo *s, unsigned count);   /* applied or failed */
 void solo_await_waiting(struct solo *s, unsigned count); /* held back */
+void solo_await_blocked(struct solo *s, unsigned count);
 
 /* Another node's change; returns what it came to. */
 struct store_result solo_elsewhere(struct solo *s, const struct command *command);
