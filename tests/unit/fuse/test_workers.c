@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -41,9 +42,10 @@ static struct count look_in(struct solo *s)
     struct workers *w = &fs->workers;
     pthread_mutex_lock(&w->lock);
     struct count count = {.attending = w->attending, .parked = w->parked};
+    bool overcalled = w->called > w->parked;
     pthread_mutex_unlock(&w->lock);
     count.serving = WORKERS - count.attending - count.parked;
-    assert_true(count.serving <= WORKERS);
+    assert_true(count.serving <= WORKERS && !overcalled);
     assert_true(count.attending > 0 || count.serving > 0); /* a request would find nobody */
     return count;
 }
@@ -142,43 +144,74 @@ static void more_than_can_be_served_wait(void **state)
 
 /* ---- When nothing comes ---- */
 
-/* How often the workers have gone to sleep, of their own accord. */
-static unsigned long sleeps(void)
+/* Grows whenever one of the workers runs. */
+static unsigned long long activity(void)
 {
-    unsigned long sum = 0;
+    unsigned long long sum = 0;
     DIR *tasks = opendir("/proc/self/task");
     assert_non_null(tasks);
     for (struct dirent *task; (task = readdir(tasks));) {
-        char path[300], line[128];
-        bool is_worker = false;
-        unsigned long count;
+        unsigned long long count;
+        char path[300], line[128] = "";
         snprintf(path, sizeof(path), "/proc/self/task/%s/status", task->d_name);
         FILE *status = fopen(path, "r");
-        while (status && fgets(line, sizeof(line), status)) {
-            is_worker = is_worker || strcmp(line, "Name:\tfuse\n") == 0;
-            if (is_worker && sscanf(line, "voluntary_ctxt_switches: %lu", &count) == 1)
+        bool is_worker =
+            status && fgets(line, sizeof(line), status) && strcmp(line, "Name:\tfuse\n") == 0;
+        while (is_worker && fgets(line, sizeof(line), status))
+            if (sscanf(line, "voluntary_ctxt_switches: %llu", &count) == 1)
                 sum += count;
-        }
         if (status)
             fclose(status);
+        snprintf(path, sizeof(path), "/proc/self/task/%s/schedstat", task->d_name);
+        FILE *run_ns = is_worker ? fopen(path, "r") : NULL;
+        if (run_ns && fscanf(run_ns, "%llu", &count) == 1)
+            sum += count;
+        if (run_ns)
+            fclose(run_ns);
     }
     closedir(tasks);
     return sum;
 }
 
-static void they_sleep_when_nothing_comes(void **state)
+static void they_all_sleep(struct solo *s)
 {
-    NEEDS_MOUNT(s);
-    assert_int_equal(solo_bash(s, "cat .status"), 0);
-    unsigned long before, after = sleeps();
+    unsigned long long before, after = activity();
     assert_true(after > 0);
     do {
         before = after;
-        pause_ms(200);
-        after = sleeps();
+        pause_ms(100);
+        after = activity();
     } while (after != before);
     look_in(s);
-    assert_int_equal(solo_bash(s, "cat .status"), 0);
+}
+
+static void they_sleep_when_nothing_comes(void **state)
+{
+    NEEDS_MOUNT(s);
+    they_all_sleep(s);
+    assert_int_equal(solo_bash(s, "cat .status; echo 1 > f; echo 2 > f"), 0);
+    they_all_sleep(s);
+    assert_int_equal(solo_bash(s, "cat f"), 0);
+    assert_string_equal(s->out, "2\n");
+}
+
+/* ---- When much comes ---- */
+
+static void many_callers_have_several(void **state)
+{
+    NEEDS_MOUNT(s);
+    enum { CALLERS = 2 * WORKERS };
+    struct solo_child *callers[CALLERS];
+    for (int k = 0; k < CALLERS; k++)
+        callers[k] = solo_start(s, "bash", "while :; do read -r line < .status; done");
+    while (look_in(s).parked > WORKERS - 2)
+        pause_ms(1);
+    for (int k = 0; k < CALLERS; k++) {
+        kill(solo_pid(callers[k]), SIGKILL);
+        assert_int_equal(solo_wait(callers[k]), 128 + SIGKILL);
+    }
+    are_parked_again(s);
+    they_all_sleep(s);
 }
 
 /* ---- Answers that others have ---- */
@@ -225,6 +258,7 @@ static void a_lone_writer_gets_each_answer(void **state)
                      0);
     assert_string_equal(s->out, "");
     assert_string_equal(solo_value(s, "f"), "0999");
+    they_all_sleep(s);
 }
 
 /* ---- The end ---- */
@@ -378,6 +412,7 @@ int main(void)
         ON_A_MOUNT(one_that_is_stuck_holds_up_nobody),
         ON_A_MOUNT(more_than_can_be_served_wait),
         ON_A_MOUNT(they_sleep_when_nothing_comes),
+        ON_A_MOUNT(many_callers_have_several),
         ON_A_MOUNT(answers_from_elsewhere_arrive),
         ON_A_MOUNT(a_lone_writer_gets_each_answer),
         ON_A_MOUNT(unmounting_loses_no_answer),
