@@ -30,6 +30,19 @@ static int processor_of(pid_t thread)
     return at ? atoi(at + 1) : -1;
 }
 
+/*
+ * Back to whatever is allowed: if that is all that this thread's group is given, by asking for all
+ * there is. Asking for just that would keep it there when the group is given more (cpuset(7)).
+ */
+static void run_anywhere(const cpu_set_t *allowed)
+{
+    cpu_set_t all, given;
+    memset(&all, 0xff, sizeof(all));
+    if (sched_setaffinity(0, sizeof(all), &all) < 0 ||
+        sched_getaffinity(0, sizeof(given), &given) < 0 || !CPU_EQUAL(&given, allowed))
+        sched_setaffinity(0, sizeof(*allowed), allowed);
+}
+
 static void move_to(int processor)
 {
     cpu_set_t allowed, one;
@@ -38,7 +51,7 @@ static void move_to(int processor)
     CPU_ZERO(&one);
     CPU_SET(processor, &one);
     if (sched_setaffinity(0, sizeof(one), &one) == 0)
-        sched_setaffinity(0, sizeof(allowed), &allowed);
+        run_anywhere(&allowed);
 }
 
 void follow_caller(struct follow *follow, pid_t caller)
