@@ -145,9 +145,9 @@ static void stop_taking_changes(struct node *n, const char *from_name, const cha
              n->dir.state == DATADIR_FOUNDING ? "" : "an empty -data directory and ", from_address);
     if (!n->changes)
         return;
-    report_error("%s. This node takes no more changes", n->why);
     changes_refuse(n->changes);
     raft_driver_admit_nobody(n->driver, from_address);
+    report_error("%s. This node takes no more changes", n->why); /* once it is so */
 }
 
 /*

@@ -7,11 +7,6 @@
 
 #include "store/vfs.h"
 
-/*
- * A row of `progress` with slot 0 is the state; with b = 0 a session, whose id is in a; otherwise a
- * result of session a with number b. One of a session that is gone, or below its mark, is left
- * over.
- */
 #define GARBAGE_PARTS                                                                            \
     "CREATE TABLE garbage(ino INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,"  \
     " PRIMARY KEY(ino, first)) WITHOUT ROWID;"                                                   \
@@ -21,6 +16,11 @@
     "CREATE VIEW chunk AS SELECT ino, 0 AS n, head AS data FROM inode WHERE length(head) > 0"    \
     " UNION ALL SELECT ino, n, data FROM content WHERE live;"
 
+/*
+ * A row of `progress` with slot 0 is the state; with b = 0 a session, whose id is in a; otherwise a
+ * result of session a with number b. One of a session that is gone, or below its mark, is left
+ * over.
+ */
 static const char tables[] =
     "CREATE TABLE meta(id INTEGER PRIMARY KEY CHECK(id=1), format INTEGER NOT NULL,"
     " incarnation INTEGER NOT NULL);"
