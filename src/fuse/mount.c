@@ -13,24 +13,19 @@
  */
 #include "fuse/mount.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/report.h"
-#include "base/spin.h"
-#include "base/thread.h"
 #include "fuse/deferred.h"
 #include "fuse/handle.h"
 #include "fuse/mount_state.h"

@@ -164,7 +164,7 @@ void follower_on_heartbeat(struct raft *r, const struct raft_msg *m)
     lease_promise(r, m->heartbeat.lease_us);
     grant_take_again(r, m->heartbeat.commit, m->heartbeat.grant_us);
     if (m->heartbeat.round == 0)
-        return;
+        return; /* the news of a commit */
     effects_send(
         r,
         &(struct raft_msg){.kind = RAFT_MSG_HEARTBEAT_REPLY,
