@@ -214,14 +214,14 @@ static void await(atomic_uint *at)
         usleep(100);
 }
 
-static void readers_see_the_old_or_the_new_state(void **state)
+/* It is put in while they read, and each state is met. */
+static void install_among(void *(*reader)(void *), void *arg)
 {
-    (void)state;
     pthread_t threads[3];
     stop = false;
     seen[0] = seen[1] = 0;
     for (int i = 0; i < 3; i++)
-        pthread_create(&threads[i], NULL, read_on, NULL);
+        pthread_create(&threads[i], NULL, reader, arg);
     await(&seen[0]);
     install();
     await(&seen[1]);
@@ -229,6 +229,12 @@ static void readers_see_the_old_or_the_new_state(void **state)
     for (int i = 0; i < 3; i++)
         pthread_join(threads[i], NULL);
     replica_check_new();
+}
+
+static void readers_see_the_old_or_the_new_state(void **state)
+{
+    (void)state;
+    install_among(read_on, NULL);
 }
 
 static void *read_content_on(void *arg)
@@ -250,20 +256,9 @@ static void *read_content_on(void *arg)
 static void one_of_format_2_is_brought_to_this_one(void **state)
 {
     (void)state;
-    pthread_t threads[3];
     replica_make_format_2(replica.dir, replica.snapshot.name);
     uint64_t ino = ino_of(ROOT, "old0");
-    stop = false;
-    seen[0] = seen[1] = 0;
-    for (int i = 0; i < 3; i++)
-        pthread_create(&threads[i], NULL, read_content_on, &ino);
-    await(&seen[0]);
-    install();
-    await(&seen[1]);
-    stop = true;
-    for (int i = 0; i < 3; i++)
-        pthread_join(threads[i], NULL);
-    replica_check_new();
+    install_among(read_content_on, &ino);
     harness_reopen();
     replica_check_new();
 }
